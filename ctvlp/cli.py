@@ -1,0 +1,217 @@
+"""The command line: `ctvlp COMMAND key=value ...`; names are checked before anything heavy is imported."""
+
+import difflib
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from preprocess.errors import CtvlpError, InputError
+
+EXIT_OK, EXIT_FAILURES, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Attributes:
+        summary: One line for `--help`.
+        literal: Keys whose values are paths or free text, taken as they are; all others are parsed by hydra.
+        target: `module:function`; the function takes the configuration as a dict and returns the exit status.
+    """
+
+    summary: str
+    literal: frozenset[str]
+    target: str
+
+
+def _command(name: str, summary: str, literal: str) -> Command:
+    return Command(summary, frozenset(literal.split()), f"ctvlp.commands:{name}")
+
+
+COMMANDS = {
+    "demo": _command("demo", "the whole way on a simulated archive, ending in OUT/index.html", "out"),
+    "simulate": _command("simulate", "write a simulated hospital archive with reports, masks and truth", "out"),
+    "preprocess": _command(
+        "preprocess",
+        "archive and reports to a store of anatomy crops and texts",
+        "archive out masks reports vocabulary key_file split weights id_column text_column patient_column",
+    ),
+    "reports": _command(
+        "reports",
+        "reports alone to tables of status, findings and evidence",
+        "reports out vocabulary id_column text_column patient_column",
+    ),
+    "check": _command("check", "verify every crop's bytes and schema", "store"),
+    "train": _command(
+        "train", "contrastive pre-training per anatomy; resumes where it stopped", "store out vocabulary"
+    ),
+    "screen": _command("screen", "zero-shot scores and a page for the studies of a store", "store checkpoint out"),
+    "evaluate": _command("evaluate", "metrics of scores against labels, with intervals", "scores labels out ids"),
+    "doctor": _command("doctor", "what this machine can run, and what is missing", "weights"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status.
+
+    Args:
+        arguments: Words of the command line without the program's name; `sys.argv` by default.
+
+    Returns:
+        0 success, 1 some studies failed, 2 unusable input, 130 interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(words)
+    except CtvlpError as error:
+        return _complain(str(error))
+    except OSError as error:
+        return _complain(_describe(error))
+    except KeyboardInterrupt:
+        print("ctvlp: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in {"-h", "--help", "help"}:
+        print(_overview())
+        return EXIT_OK
+    if words[0] in {"--version", "version"}:
+        from ctvlp import __version__
+
+        print(f"ctvlp {__version__}")
+        return EXIT_OK
+    name, overrides = words[0], words[1:]
+    if name not in COMMANDS:
+        raise InputError(f"no command {name!r}{_suggestion(name, COMMANDS)}; see ctvlp --help")
+    if any(word in {"-h", "--help"} for word in overrides):
+        print(_command_help(name))
+        return EXIT_OK
+    config = compose_config(name, overrides)
+    return _load(COMMANDS[name].target)(config)
+
+
+def compose_config(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Compose a command's configuration from its file in `configs/` and the words of the command line.
+
+    Args:
+        name: Command.
+        overrides: `key=value` words; literal keys are taken as they are, all else is hydra's override grammar.
+
+    Returns:
+        Plain nested dict.
+
+    Raises:
+        InputError: A word is no `key=value`, a key does not exist, a value does not fit, or a required key is missing.
+    """
+    literal: dict[str, str] = {}
+    composed = []
+    for word in overrides:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise InputError(f"{name}: {word!r} is not key=value")
+        if key in COMMANDS[name].literal:
+            literal[key] = value
+        else:
+            composed.append(word)
+    return _compose(name, composed, literal)
+
+
+def _compose(name: str, overrides: list[str], literal: dict[str, str]) -> dict[str, Any]:
+    from hydra import compose, initialize_config_dir
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    parser = OverridesParser.create()
+    for word in overrides:
+        try:
+            parser.parse_override(word)
+        except HydraException as error:
+            raise InputError(f"{name}: {word!r} cannot be parsed: {_first_line(str(error))}") from error
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            config = compose(name, overrides)
+        missing = sorted(OmegaConf.missing_keys(config) - set(literal))
+        composed = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(f"{name}: {_explain(name, str(error))}") from error
+    if missing:
+        raise InputError(f"{name}: {missing[0]}= is required; see ctvlp {name} --help")
+    return {**composed, **literal}
+
+
+def config_dir() -> Path:
+    """Return the folder of configuration files: inside the package when installed, beside it in a checkout."""
+    inside = Path(__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(__file__).parents[1] / "configs"
+
+
+def _explain(name: str, message: str) -> str:
+    """Turn hydra's many lines into one that names the key and the nearest known one."""
+    found = re.search(r"Could not override '([^']+)'", message) or re.search(r"Key '([^']+)' is not in struct", message)
+    if found:
+        return f"no key {found[1]!r}{_suggestion(found[1], _known_keys(name))}; see ctvlp {name} --help"
+    return _first_line(message)
+
+
+def _first_line(message: str) -> str:
+    return next((line.strip() for line in message.splitlines() if line.strip()), message)
+
+
+def _known_keys(name: str) -> list[str]:
+    text = (config_dir() / f"{name}.yaml").read_text(encoding="utf-8")
+    return sorted({*re.findall(r"^(\w+):", text, flags=re.MULTILINE), *COMMANDS[name].literal})
+
+
+def _suggestion(word: str, known: Sequence[str] | dict[str, Command]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: ctvlp COMMAND key=value ...",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "ctvlp COMMAND --help lists a command's keys.",
+        ]
+    )
+
+
+def _command_help(name: str) -> str:
+    text = (config_dir() / f"{name}.yaml").read_text(encoding="utf-8")
+    usage = f"usage: ctvlp {name} key=value ...\n\n{COMMANDS[name].summary}"
+    return f"{usage}\n\nkeys and defaults (??? is required):\n\n{text}"
+
+
+def _load(target: str) -> Callable[[dict[str, Any]], int]:
+    module, function = target.split(":")
+    loaded: Callable[[dict[str, Any]], int] = getattr(importlib.import_module(module), function)
+    return loaded
+
+
+def _describe(error: OSError) -> str:
+    where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
+
+
+def _complain(message: str) -> int:
+    print(f"ctvlp: {' '.join(message.split())}", file=sys.stderr)
+    return EXIT_INPUT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""A simulated hospital archive: DICOM, reports, segmenter-like masks, and the truth apart from them."""

@@ -1,0 +1,79 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ctvlp.cli import COMMANDS, compose_config, config_dir, main
+from preprocess.errors import InputError
+
+
+def test_help_lists_every_command(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_shows_its_keys(name, capsys):
+    assert main([name, "--help"]) == 0
+    assert "usage: ctvlp " + name in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_literal_keys_stand_in_the_configuration(name):
+    text = (config_dir() / f"{name}.yaml").read_text(encoding="utf-8")
+    keys = {line.split(":")[0].strip('"') for line in text.splitlines() if line and line[0] not in "# -"}
+    assert COMMANDS[name].literal <= keys
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        pytest.param(["simulat", "out=x"], "no command 'simulat' (did you mean 'simulate'?)", id="command"),
+        pytest.param(["simulate", "out=x", "studie=3"], "no key 'studie' (did you mean 'studies'?)", id="key"),
+        pytest.param(["simulate"], "out= is required", id="missing"),
+        pytest.param(["simulate", "out"], "'out' is not key=value", id="no-equals"),
+        pytest.param(["simulate", "out=x", "studies=[1"], "studies=[1", id="broken-value"),
+    ],
+)
+def test_wrong_words_give_one_line_and_status_2(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["/a b/ü=1", "~/x,y", "s3://bucket/key?versionId=3&a=b", "[x]", "${oc.env:HOME}", "a'b\"c", "null", "C:\\x"],
+)
+def test_paths_are_taken_literally(value):
+    assert compose_config("check", [f"store={value}"])["store"] == value
+
+
+def test_values_of_other_keys_are_typed():
+    config = compose_config("simulate", ["out=x", "studies=3", "site=B", "workers=null"])
+    assert (config["studies"], config["site"], config["workers"]) == (3, "B", None)
+
+
+def test_missing_required_key_names_the_command():
+    with pytest.raises(InputError, match=r"check: store= is required; see ctvlp check --help"):
+        compose_config("check", [])
+
+
+def test_help_and_name_check_import_nothing_heavy():
+    code = (
+        "import sys; from ctvlp.cli import main; main(['--help']); main(['simulate', 'out=x', 'studie=3']);"
+        "heavy = {'torch', 'monai', 'numba', 'transformers', 'dask', 'zarr', 'pandas', 'numpy'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1], capture_output=True)
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("ctvlp ")
