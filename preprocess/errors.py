@@ -54,3 +54,7 @@ class StudyError(CtvlpError):
 
     def __reduce__(self) -> tuple[type["StudyError"], tuple[Reason, str]]:
         return type(self), (self.reason, str(self))
+
+
+class StoreError(CtvlpError):
+    """A file of the store is missing, damaged or of another schema; the message names study and anatomy."""

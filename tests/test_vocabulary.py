@@ -81,7 +81,7 @@ def test_user_adds_an_anatomy_and_a_finding_without_code(tmp_path):
     assert vocabulary.anatomies["aorta"].index == 15
     assert vocabulary.anatomies["aorta"].region.dilate_mm == load_anatomies()["liver"].region.dilate_mm
     assert len(vocabulary.findings) == 55
-    assert vocabulary.finding("aorta.aneurysm").positive[0] == "aortic aneurysm"
+    assert vocabulary.finding("aorta.aneurysm").positive[0] == "a CT with aortic aneurysm"
     assert vocabulary.digest != load_vocabulary("ct54").digest
 
 

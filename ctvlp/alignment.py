@@ -1,0 +1,92 @@
+"""Finding alignment: a crop's vector against prompts of each of its anatomy's findings, judged by the report's labels.
+
+A supervised term beside the contrastive loss: which pairs it sees are the reports' own labels, so every result must say
+that labels were used.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ctvlp.prompts import finding_prompts
+from preprocess.vocabulary import Finding
+
+START_SCALE = 10.0
+START_RATE = 0.1
+"""Share of positive labels that the starting bias stands for."""
+
+
+class AlignmentHead(nn.Module):
+    """Scale and biases that turn cosines into logits: one bias for prompts that state, one for those that deny."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(math.log(START_SCALE)))
+        prior = math.log(START_RATE / (1 - START_RATE))
+        self.bias = nn.Parameter(torch.tensor([prior, -prior]))
+
+    def forward(self, image_features: Tensor, stating: Tensor, denying: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits of statements and of denials, (N, K) twice.
+
+        Args:
+            image_features: Normalised (N, D).
+            stating: Normalised (K, D) features of prompts that state each finding.
+            denying: Normalised (K, D) features of prompts that deny it.
+        """
+        scale = self.log_scale.exp()
+        return (
+            scale * image_features @ stating.T + self.bias[0],
+            scale * image_features @ denying.T + self.bias[1],
+        )
+
+
+def draw_prompts(findings: Sequence[Finding], rng: np.random.Generator) -> tuple[list[str], list[str]]:
+    """Draw one stating and one denying phrasing of each finding."""
+    pairs = [finding_prompts(finding) for finding in findings]
+    stating = [pair.positive[rng.integers(len(pair.positive))] for pair in pairs]
+    denying = [pair.negative[rng.integers(len(pair.negative))] for pair in pairs]
+    return stating, denying
+
+
+def alignment_loss(logits: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
+    """Binary cross entropy of statements against the labels and of denials against their opposite.
+
+    Args:
+        logits: Of statements and of denials, (N, K) each.
+        labels: (N, K) float: 1 positive, 0 negative, NaN masked.
+
+    Returns:
+        Scalar: the sum over unmasked labels, so that anatomies can be added before one division by all their labels.
+    """
+    known = ~labels.isnan()
+    truth = labels[known]
+    stated, denied = (value[known] for value in logits)
+    losses = [
+        F.binary_cross_entropy_with_logits(value, target, reduction="sum")
+        for value, target in ((stated, truth), (denied, 1 - truth))
+    ]
+    return (losses[0] + losses[1]) / 2
+
+
+def label_targets(
+    labels: npt.NDArray[np.float32], normal: npt.NDArray[np.bool_], *, normal_is_negative: bool = True
+) -> npt.NDArray[np.float32]:
+    """Turn the labels of an anatomy's samples into what the alignment is judged by.
+
+    Args:
+        labels: (N, K) float: 1 positive, 0 negative, -1 uncertain, NaN not mentioned.
+        normal: (N,) bool: the report calls the anatomy normal.
+        normal_is_negative: A finding not mentioned counts as negative where the anatomy is normal.
+
+    Returns:
+        (N, K) float32: 1, 0, or NaN for what is masked.
+    """
+    targets = np.where(labels == -1, np.nan, labels).astype(np.float32)
+    if normal_is_negative:
+        targets[np.isnan(labels) & normal[:, None]] = 0.0
+    return targets

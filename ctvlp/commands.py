@@ -1,0 +1,138 @@
+"""What each command does with its configuration: call one function of the library, say what came of it."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from ctvlp.cli import EXIT_FAILURES, EXIT_OK
+from ctvlp.progress import progress_bar
+
+Config = dict[str, Any]
+
+UNMATCHED_SHOWN = 10
+
+
+def demo(config: Config) -> int:
+    """The whole way on a simulated archive."""
+    from ctvlp.demo import run_demo
+
+    page = run_demo(**config)
+    print(page)
+    return EXIT_OK
+
+
+def simulate(config: Config) -> int:
+    """Write a simulated archive."""
+    from preprocess.simulate.archive import simulate_archive
+
+    with progress_bar("simulate", "study") as report:
+        summary = simulate_archive(**config, progress=report)
+    print(
+        f"{summary.patients} patients, {summary.studies} studies, {summary.series} series, {summary.lesions} findings "
+        f"drawn in {summary.seconds:.0f} s; simulator {summary.version}, digest {summary.digest}"
+    )
+    return EXIT_OK
+
+
+def preprocess(config: Config) -> int:
+    """Turn an archive into a store."""
+    from preprocess.pipeline import preprocess_archive
+
+    _log_to_stderr()
+    with progress_bar("preprocess", "study") as report:
+        summary = preprocess_archive(**config, progress=report)
+    print(f"{summary.patients} patients, {summary.studies} studies, {summary.series} series")
+    print(f"{summary.done} done, {summary.skipped} were there already, {summary.failed} failed")
+    for reason, count in summary.reasons.items():
+        print(f"  {reason}: {count}")
+    if summary.failed:
+        print(f"see {Path(config['out']) / 'failures.jsonl'}")
+    return EXIT_FAILURES if summary.failed else EXIT_OK
+
+
+def reports(config: Config) -> int:
+    """Read a report table alone."""
+    from preprocess.text_tables import reports_to_tables
+
+    with progress_bar("reports", "report") as report:
+        summary = reports_to_tables(**config, progress=report)
+    matched = summary.matched / summary.sentences if summary.sentences else 0.0
+    print(f"{summary.reports} reports ({summary.empty} without text), {summary.sentences} sentences")
+    print(f"{summary.matched} sentences matched ({matched:.1%}); the most frequent others:")
+    for sentence, count in list(summary.unmatched.items())[:UNMATCHED_SHOWN]:
+        print(f"  {count:>6}  {sentence}")
+    return EXIT_OK
+
+
+def check(config: Config) -> int:
+    """Verify a store."""
+    from preprocess.check import check_store
+
+    problems = check_store(config["store"])
+    for problem in problems:
+        print(problem)
+    print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'} found")
+    return EXIT_FAILURES if problems else EXIT_OK
+
+
+def train(config: Config) -> int:
+    """Train a model."""
+    from ctvlp.configuration import build_model_config, build_settings
+    from ctvlp.train import train as train_model
+    from preprocess.store import Store
+    from preprocess.vocabulary import load_vocabulary
+
+    with progress_bar("train", "step") as report:
+        checkpoint = train_model(
+            Store(config["store"]),
+            Path(config["out"]),
+            vocabulary=load_vocabulary(config["vocabulary"]),
+            model_config=build_model_config(config["model"]),
+            settings=build_settings(config["training"]),
+            text_cache=None if config["text_cache"] is None else Path(config["text_cache"]),
+            device=config["device"],
+            progress=report,
+        )
+    print(checkpoint)
+    return EXIT_OK
+
+
+def screen(config: Config) -> int:
+    """Score the studies of a store."""
+    from ctvlp.screen import screen as screen_store
+
+    with progress_bar("screen", "study") as report:
+        result = screen_store(**config, progress=report)
+    assessable = int(result.scores["assessable"].sum())
+    studies = result.scores["study_id"].nunique()
+    print(f"{studies} studies, {len(result.scores)} scores, {len(result.scores) - assessable} not assessable")
+    for study, reason in result.failures.items():
+        print(f"failed: {study}: {reason}")
+    print(result.page or Path(config["out"]) / "scores.parquet")
+    return EXIT_FAILURES if result.failures else EXIT_OK
+
+
+def evaluate(config: Config) -> int:
+    """Judge scores by labels."""
+    from ctvlp.evaluate import evaluate as evaluate_scores
+    from ctvlp.evaluation_files import format_evaluation
+
+    print(format_evaluation(evaluate_scores(**config)))
+    return EXIT_OK
+
+
+def doctor(config: Config) -> int:
+    """Say what this machine can run."""
+    from ctvlp.doctor import examine
+
+    checks = examine(config["weights"])
+    for entry in checks:
+        print(f"{entry.state:<8}{entry.topic:<32}{entry.detail}")
+    missing = [entry.topic for entry in checks if entry.state == "missing"]
+    print(f"missing: {', '.join(missing)}" if missing else "everything that is needed is here")
+    return EXIT_FAILURES if missing else EXIT_OK
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")

@@ -1,0 +1,170 @@
+"""The state of a training run: model, its moving average, peer, optimiser, and how they are saved and restored."""
+
+import copy
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ctvlp.checkpoint import State, find_checkpoints, model_state, read_checkpoint, read_config
+from ctvlp.model import AnatomyCLIP, ModelConfig, build_model
+from ctvlp.settings import TrainingSettings
+from preprocess.errors import InputError
+from preprocess.vocabulary import Vocabulary
+
+
+class Learner:
+    """A model in training.
+
+    Args:
+        model: Starting weights.
+        settings: Of the run.
+        total_steps: Steps of the whole run.
+    """
+
+    def __init__(self, model: AnatomyCLIP, settings: TrainingSettings, total_steps: int) -> None:
+        self.model = model
+        self.settings = settings
+        self.total_steps = total_steps
+        self.step = 0
+        self.peer = copy.deepcopy(model.text).requires_grad_(False)
+        self.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        matrices = [p for p in model.parameters() if p.ndim >= 2]
+        others = [p for p in model.parameters() if p.ndim < 2]
+        groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
+
+    def learning_rate(self) -> float:
+        """Rate of the next step: a linear rise, then a cosine."""
+        rise = max(1, round(self.settings.warmup * self.total_steps))
+        if self.step < rise:
+            return self.settings.learning_rate * (self.step + 1) / rise
+        done = (self.step - rise) / max(1, self.total_steps - rise)
+        low = self.settings.final_rate
+        return self.settings.learning_rate * (low + (1 - low) * (1 + math.cos(math.pi * done)) / 2)
+
+    def update(self) -> float:
+        """Apply the gathered gradients: one step of the optimiser, of the peer and of the average.
+
+        Returns:
+            The gradient's norm before clipping; where it is no finite number, nothing is changed.
+        """
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip))
+        if not math.isfinite(norm):
+            return norm
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        with torch.no_grad():
+            blend(self.peer.state_dict(), self.model.text.state_dict(), self.settings.pairing.peer_momentum)
+            early = self.step / (self.step + 10)  # so that the starting weights are soon forgotten
+            blend(self.average, self.model.state_dict(), min(self.settings.average, early))
+        return norm
+
+    def peer_features(self, features: Tensor) -> Tensor:
+        """Project the text encoder's features (M, hidden) as the peer does, normalised (M, D), without gradient."""
+        with torch.no_grad():
+            return F.normalize(self.peer.project(features), dim=-1)
+
+    def state(self, vocabulary: Vocabulary, epoch: int) -> State:
+        """Return everything needed to go on and to screen; plain values and tensors."""
+        return {
+            "step": self.step,
+            "epoch": epoch,
+            "total_steps": self.total_steps,
+            "model": model_state(self.model),
+            "average": self.average if self.settings.average > 0 else None,
+            "peer": self.peer.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "settings": json.dumps(asdict(self.settings)),
+            "vocabulary": vocabulary.model_dump_json(),
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from a checkpoint's state."""
+        self.model.load_state_dict(state["model"]["weights"])
+        self.average = {name: value.clone() for name, value in (state["average"] or state["model"]["weights"]).items()}
+        self.peer.load_state_dict(state["peer"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+
+def blend(target: Mapping[str, Tensor], source: Mapping[str, Tensor], momentum: float) -> None:
+    """Move `target` towards `source` in place: target = momentum * target + (1 - momentum) * source."""
+    for name, value in target.items():
+        if value.is_floating_point():
+            value.lerp_(source[name], 1 - momentum)
+        else:
+            value.copy_(source[name])
+
+
+def resumable_state(out: Path, settings: TrainingSettings, vocabulary: Vocabulary) -> State | None:
+    """Read the last checkpoint of a run that is to go on.
+
+    Returns:
+        Its state, or None where there is no checkpoint yet.
+
+    Raises:
+        InputError: The checkpoint was made with other settings or another vocabulary.
+    """
+    found = find_checkpoints(out)
+    if not found:
+        return None
+    state = read_checkpoint(found[-1])
+    before, now = json.loads(state["settings"]), json.loads(json.dumps(asdict(settings)))
+    for name in now:
+        if name != "threads" and before.get(name) != now[name]:
+            raise InputError(
+                f"{found[-1]}: was made with {name}={before.get(name)!r}, asked for is {name}={now[name]!r}; "
+                "go on with the same settings or choose another folder"
+            )
+    if Vocabulary.model_validate_json(state["vocabulary"]).digest != vocabulary.digest:
+        raise InputError(f"{found[-1]}: was made with another vocabulary than {vocabulary.name}; choose another folder")
+    return state
+
+
+def same_config(path: Path, state: State, wanted: ModelConfig) -> ModelConfig:
+    """Return the configuration of a checkpoint's model if it is the wanted one, patch edges aside.
+
+    Raises:
+        InputError: Another value differs.
+    """
+    config = read_config(state["model"]["config"], wanted.text_encoder)
+    before, now = asdict(config), asdict(wanted)
+    for name in now:
+        if name != "patch_by_anatomy" and before[name] != now[name]:
+            raise InputError(
+                f"{path}: was made with a model of {name}={before[name]!r}, asked for is {name}={now[name]!r}; "
+                "go on with the same model or choose another folder"
+            )
+    return config
+
+
+def build_learner(
+    config: ModelConfig,
+    vocabulary: Vocabulary,
+    settings: TrainingSettings,
+    total_steps: int,
+    *,
+    text_cache: Path | None = None,
+    device: str = "cpu",
+) -> Learner:
+    """Build a learner whose starting weights depend on the seed alone.
+
+    Args:
+        config: Of the model.
+        vocabulary: Its anatomies.
+        settings: Of the run.
+        total_steps: Steps of the whole run.
+        text_cache: Folder for the features of a frozen text encoder, or None.
+        device: Where the model goes.
+    """
+    model = build_model(config, vocabulary.anatomies, seed=settings.seed, text_cache=text_cache)
+    return Learner(model.to(device).train(), settings, total_steps)

@@ -1,0 +1,1 @@
+"""The page a radiologist reads: one HTML file with everything in it."""

@@ -1,0 +1,136 @@
+"""Disease-aware pairing: how much each sample of a batch counts as a match of each other one, for one anatomy.
+
+The rule of every row is the table in `docs/`: `patient` is plain CLIP, `normal` treats all normal samples as one class
+(fVLM, arXiv 2501.14548), `disease` also spreads the target of an abnormal sample over samples with overlapping findings
+and over those whose texts a peer finds alike.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ctvlp.pairing_cpu import targets_cpu
+from ctvlp.pairing_torch import targets_torch
+
+Mode = Literal["patient", "normal", "disease"]
+Mix = Literal["sum", "mixture"]
+Bools = npt.NDArray[np.bool_]
+ArrayT = TypeVar("ArrayT", npt.NDArray[Any], Tensor)
+
+MAX_FINDINGS = 64
+"""Findings that fit into the bit mask of a sample."""
+
+
+def pairing_targets(
+    abnormal: ArrayT,
+    text_id: ArrayT,
+    findings: ArrayT | None = None,
+    peer_cosine: ArrayT | None = None,
+    *,
+    mode: Mode,
+    mix: Mix = "mixture",
+    overlap_weight: float = 0.5,
+    self_weight: float = 0.5,
+    peer_temperature: float = 0.1,
+    exclude: ArrayT | None = None,
+) -> ArrayT:
+    """Return the targets of one anatomy's samples; each row sums to 1.
+
+    Args:
+        abnormal: (N,) bool.
+        text_id: (N,) int64, equal for equal texts; negative where the text names nothing particular.
+        findings: (N,) uint64 bit masks, bit k being finding k of the anatomy (tensors: int64 with the same bits).
+        peer_cosine: (N, N) float32, cosines of the peer's text features.
+        mode: "patient", "normal" or "disease".
+        mix: How "disease" combines its parts, "sum" or "mixture".
+        overlap_weight: Share of the overlap of findings against the peer; counts as 0 without `findings` and as 1
+            without `peer_cosine`.
+        self_weight: Share that an abnormal sample keeps for itself in "mixture".
+        peer_temperature: Divides the peer's cosines.
+        exclude: (N, N) bool, symmetric, false on the diagonal: pairs of weight 0.
+
+    Returns:
+        (N, N) float32, of the kind and on the device of `abnormal`; row i belongs to anchor i.
+
+    Raises:
+        ValueError: A mode, mix, weight, shape or the diagonal of `exclude` is wrong.
+    """
+    shapes = {
+        "text_id": (text_id, 1),
+        "findings": (findings, 1),
+        "peer_cosine": (peer_cosine, 2),
+        "exclude": (exclude, 2),
+    }
+    _check_shapes(abnormal, shapes)
+    _check_settings(mode, mix, overlap_weight, self_weight, peer_temperature)
+    if exclude is not None and bool(exclude.diagonal().any()):
+        raise ValueError("exclude holds a sample's pair with itself; its diagonal must be false")
+    share = 1.0 if peer_cosine is None else 0.0 if findings is None else float(overlap_weight)
+    settings: dict[str, Any] = {
+        "mode": mode,
+        "mix": mix,
+        "share": share,
+        "own": float(self_weight),
+        "temperature": float(peer_temperature),
+    }
+    given: tuple[Any, ...] = (abnormal, text_id, findings, peer_cosine, exclude)
+    if not isinstance(abnormal, Tensor):
+        return targets_cpu(*given, **settings)
+    if abnormal.device.type == "cpu":
+        arrays: tuple[Any, ...] = tuple(None if value is None else value.detach().numpy() for value in given)
+        return torch.from_numpy(targets_cpu(*arrays, **settings))
+    return targets_torch(*given, **settings)
+
+
+def relations(patients: Sequence[str] | npt.NDArray[Any], uncertain: npt.NDArray[np.bool_]) -> Bools:
+    """Return which pairs are excluded: two samples of one patient, and an uncertain sample with every other one.
+
+    Args:
+        patients: (N,) patient of each sample.
+        uncertain: (N,) whether the report leaves the anatomy's status uncertain.
+
+    Returns:
+        (N, N) bool, symmetric, false on the diagonal.
+    """
+    ids = np.unique(np.asarray(patients), return_inverse=True)[1].reshape(-1)
+    doubtful = np.asarray(uncertain, dtype=bool)
+    exclude = (ids[:, None] == ids[None, :]) | doubtful[:, None] | doubtful[None, :]
+    np.fill_diagonal(exclude, False)
+    return np.asarray(exclude)
+
+
+def finding_bits(present: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
+    """Pack finding sets, (N, K) bool, into bit masks (N,), bit k being column k.
+
+    Raises:
+        ValueError: There are more than 64 findings.
+    """
+    if present.shape[1] > MAX_FINDINGS:
+        raise ValueError(f"an anatomy can have at most {MAX_FINDINGS} findings, got {present.shape[1]}")
+    places = np.left_shift(np.uint64(1), np.arange(present.shape[1], dtype=np.uint64))
+    bits: npt.NDArray[np.uint64] = np.where(present, places, np.uint64(0)).sum(axis=1, dtype=np.uint64)
+    return bits
+
+
+def _check_shapes(abnormal: Any, shapes: dict[str, tuple[Any, int]]) -> None:
+    if abnormal.ndim != 1:
+        raise ValueError(f"abnormal must be (N,), got {tuple(abnormal.shape)}")
+    count = len(abnormal)
+    for name, (value, dimensions) in shapes.items():
+        if value is not None and tuple(value.shape) != (count,) * dimensions:
+            raise ValueError(f"{name} must be {(count,) * dimensions} for {count} samples, got {tuple(value.shape)}")
+        if isinstance(value, Tensor) and isinstance(abnormal, Tensor) and value.device != abnormal.device:
+            raise ValueError(f"{name} is on {value.device}, abnormal on {abnormal.device}")
+
+
+def _check_settings(mode: str, mix: str, overlap: float, own: float, temperature: float) -> None:
+    if mode not in get_args(Mode) or mix not in get_args(Mix):
+        raise ValueError(f"mode={mode!r}, mix={mix!r}: expected one of {get_args(Mode)} and one of {get_args(Mix)}")
+    if not (0 <= overlap <= 1 and 0 <= own <= 1):
+        raise ValueError(f"overlap_weight={overlap} and self_weight={own} must lie between 0 and 1")
+    if not temperature > 0:
+        raise ValueError(f"peer_temperature must be positive, got {temperature}")

@@ -1,0 +1,148 @@
+"""What there is to learn from: for each anatomy of each study of a split, its crop and what the report says of it."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from preprocess.errors import InputError
+from preprocess.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from preprocess.store import Store
+
+Unmentioned = Literal["leave_out", "normal"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One anatomy of one study, with what a report says of it.
+
+    Attributes:
+        study_id: The study whose crop it is.
+        patient_id: Its patient.
+        anatomy: Name of the anatomy.
+        volume: Name of the volume whose crop is taken.
+        text: What the report says of the anatomy.
+        names_something: Whether the text names the anatomy or a finding, so that equal texts mean the same.
+        normal: The report calls it normal.
+        abnormal: The report calls it abnormal.
+        uncertain: The report leaves it open.
+        labels: float32 (K,), one entry a finding of the anatomy: 1, 0, -1 uncertain, NaN not mentioned.
+        whole: The volume shows the whole anatomy.
+    """
+
+    study_id: str
+    patient_id: str
+    anatomy: str
+    volume: str
+    text: str
+    names_something: bool
+    normal: bool
+    abnormal: bool
+    uncertain: bool
+    labels: npt.NDArray[np.float32]
+    whole: bool
+
+
+def read_samples(
+    store: "Store",
+    vocabulary: Vocabulary,
+    *,
+    split: str = "train",
+    unmentioned: Unmentioned = "leave_out",
+    report_of: Mapping[str, str] | None = None,
+) -> list[Sample]:
+    """List the samples of a split: anatomies that are in view and that the report mentions.
+
+    Args:
+        store: The store.
+        vocabulary: Anatomies and findings to train on.
+        split: Which studies.
+        unmentioned: What an anatomy is that the report does not mention: no sample, or a normal one (fVLM's rule).
+        report_of: Study to the study whose report it gets; its own where not named.
+
+    Returns:
+        By study and anatomy.
+
+    Raises:
+        InputError: No study of the split has both a crop and a report.
+    """
+    shown = shown_crops(store, split, vocabulary)
+    reports = store.table("anatomies")
+    said = dict(
+        zip(
+            zip(reports["study_id"], reports["anatomy"], strict=True),
+            zip(reports["status"], reports["text"], strict=True),
+            strict=True,
+        )
+    )
+    labels = store.table("labels").set_index("study_id").to_dict("index")
+    samples = []
+    for row in shown.itertuples():
+        anatomy, source = str(row.anatomy), (report_of or {}).get(str(row.study_id), str(row.study_id))
+        if source not in labels:
+            continue
+        status, text = said.get((source, anatomy), ("unmentioned", ""))
+        if status == "unmentioned" and unmentioned == "normal":
+            status, text = "normal", f"The {vocabulary.anatomies[anatomy].title} is unremarkable."
+        if status in ("normal", "abnormal", "uncertain") and text:
+            samples.append(_build_sample(row, status, text, labels[source], vocabulary))
+    if not samples:
+        raise InputError(
+            f"no study of split {split!r} has both a crop and a report: "
+            f"{len(shown)} crops in view, {len(labels)} reports"
+        )
+    return samples
+
+
+def shown_crops(store: "Store", split: str, vocabulary: Vocabulary) -> "pd.DataFrame":
+    """Return the manifest's rows of a split for the volume to take of each anatomy in view, by study and anatomy."""
+    manifest = store.manifest()
+    wanted = (manifest["split"] == split) & manifest["primary"].astype(bool) & (manifest["extent"] != "absent")
+    known = manifest["anatomy"].isin(list(vocabulary.anatomies))
+    return manifest[wanted & known].sort_values(["study_id", "anatomy"])
+
+
+def shuffled_reports(studies: Iterable[str], seed: int) -> dict[str, str]:
+    """Give each study another one's report, at random: a control that must learn nothing of the findings.
+
+    Args:
+        studies: Ids.
+        seed: Of the permutation, which leaves no study its own report where there are two or more.
+    """
+    names = sorted(set(studies))
+    order = np.random.default_rng(seed).permutation(len(names))
+    return {names[i]: names[j] for i, j in zip(order, np.roll(order, 1), strict=True)}
+
+
+def _build_sample(row: Any, status: str, text: str, labels: Mapping[Any, Any], vocabulary: Vocabulary) -> Sample:
+    findings = vocabulary.of(row.anatomy)
+    values = [labels.get(finding.id) for finding in findings]
+    known = [np.nan if value is None or value != value else float(value) for value in values]
+    words = (*vocabulary.anatomies[row.anatomy].words, *(word for f in findings for word in (f.name, *f.synonyms)))
+    return Sample(
+        study_id=str(row.study_id),
+        patient_id=str(row.patient_id),
+        anatomy=str(row.anatomy),
+        volume=str(row.volume),
+        text=text,
+        names_something=_any_word(words).search(text) is not None,
+        normal=status == "normal",
+        abnormal=status == "abnormal",
+        uncertain=status == "uncertain",
+        labels=np.asarray(known, dtype=np.float32),
+        whole=row.extent == "complete",
+    )
+
+
+@lru_cache(maxsize=256)
+def _any_word(words: tuple[str, ...]) -> re.Pattern[str]:
+    alternatives = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    return re.compile(rf"\b(?:{alternatives})", re.IGNORECASE)

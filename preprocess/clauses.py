@@ -1,0 +1,126 @@
+"""A sentence cut into clauses, each with one statement: "the liver is normal, the spleen is enlarged" has two.
+
+A comma or "and" separates clauses only where both sides state something of their own (a verb, or an opening "no"), so
+that lists ("liver, spleen and pancreas are normal") stay whole. Breakers ("but", "except for", ";") always separate.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from preprocess.phrases import Match, PhraseSet
+
+STRONG = re.compile(r"[;:](?=\s)")
+COMMA = re.compile(r",(?=\s)")
+SUBJECT = re.compile(r"\w")
+CLOSED = re.compile(r"\([^()]*\)")
+
+
+@dataclass(frozen=True)
+class _Marks:
+    """Places by which a sentence is cut: weak joins, verbs, verbs that only tell that something was seen, openers."""
+
+    weak: tuple[int, ...]
+    verbs: tuple[int, ...]
+    detections: frozenset[int]
+    openers: tuple[int, ...]
+
+
+def split_clauses(folded: str, phrases: PhraseSet) -> list[tuple[int, int]]:
+    """Return the clauses of a sentence as (start, end); together they tile it.
+
+    Args:
+        folded: The sentence, folded.
+        phrases: Phrases with the keys breakers, joiners, verbs, detections, openers.
+    """
+    found = phrases.find_all(folded)
+    closed = _parentheses(folded)
+    commas = [m.start() for m in COMMA.finditer(folded)]
+    joiners = [m for m in found if m.key == "joiners"]
+    leads = (0, *(m.end for m in joiners), *(place + 1 for place in commas))
+    strong = {m.start for m in found if m.key == "breakers"} | {m.start() + 1 for m in STRONG.finditer(folded)}
+    seen = [m for m in found if m.key == "detections"]
+    verbs = tuple(m.start for m in found if m.key == "verbs" and not _inside(m.start, closed))
+    marks = _Marks(
+        tuple(place for place in sorted({*commas, *(m.start for m in joiners)}) if not _inside(place, closed)),
+        verbs,
+        frozenset(place for place in verbs if any(m.start <= place < m.end for m in seen)),
+        tuple(m.start for m in found if m.key == "openers" and _leads(folded, m.start, leads)),
+    )
+    edges = [0, *sorted(place for place in strong - {0, len(folded)} if not _inside(place, closed)), len(folded)]
+    clauses = [piece for start, end in pairwise(edges) for piece in _split_weak(folded, start, end, marks)]
+    return [(start, end) for start, end in clauses if end > start]
+
+
+def _leads(folded: str, place: int, leads: Iterable[int]) -> bool:
+    """Whether only blanks lie between the sentence's begin, a comma or a conjunction and `place`."""
+    return any(end <= place and not folded[end:place].strip() for end in leads)
+
+
+def _split_weak(folded: str, start: int, end: int, marks: _Marks) -> list[tuple[int, int]]:
+    """Split one stretch at those commas and conjunctions that have a statement on either side."""
+    places = [start, *(place for place in marks.weak if start < place < end), end]
+    clauses: list[tuple[int, int]] = []
+    begin = start
+    for place, following in pairwise(places[1:]):
+        if _separates((begin, place), (place, following), folded, marks):
+            clauses.append((begin, place))
+            begin = place
+    return [*clauses, (begin, end)]
+
+
+def _separates(left: tuple[int, int], right: tuple[int, int], folded: str, marks: _Marks) -> bool:
+    """Whether either side makes a statement of its own.
+
+    "No mass, effusion or nodule was seen" is one statement: what an opener without a verb denies goes on until the
+    verb that tells what was (not) seen. A right side that begins with its verb has its subject on the left.
+    """
+    left_verb, right_verbs = _within(left, marks.verbs), _within(right, marks.verbs)
+    left_opens, right_opens = _within(left, marks.openers), _within(right, marks.openers)
+    if not (left_verb or left_opens) or not (right_verbs or right_opens):
+        return False
+    if right_verbs and not SUBJECT.search(folded[right[0] : right_verbs[0]].partition(" ")[2]):
+        return bool(right_opens)
+    return bool(left_verb or right_opens or set(right_verbs) - marks.detections)
+
+
+def _within(span: tuple[int, int], places: Iterable[int]) -> list[int]:
+    return [place for place in places if span[0] <= place < span[1]]
+
+
+def split_items(
+    clause: tuple[int, int],
+    folded: str,
+    marks: PhraseSet,
+    anatomies: Sequence[Match],
+    statements: Sequence[Match],
+) -> list[tuple[int, int]]:
+    """Split a clause without a verb of its own for each item ("cyst in the liver, stone in the left kidney").
+
+    A comma, joiner or separator parts items where either side has both an anatomy and something stated of it.
+    """
+    start, end = clause
+    closed = _parentheses(folded)
+    joins = {m.start() for m in COMMA.finditer(folded)}
+    joins |= {m.start for m in marks.find_all(folded) if m.key in ("joiners", "separators")}
+    places = [place for place in sorted(joins) if start < place < end and not _inside(place, closed)]
+    items: list[tuple[int, int]] = []
+    begin = start
+    for place, following in pairwise([*places, end]):
+        if all(
+            any(left <= m.start < right for m in matches)
+            for left, right in ((begin, place), (place, following))
+            for matches in (anatomies, statements)
+        ):
+            items.append((begin, place))
+            begin = place
+    return [*items, (begin, end)]
+
+
+def _parentheses(folded: str) -> list[tuple[int, int]]:
+    return [m.span() for m in CLOSED.finditer(folded)]
+
+
+def _inside(place: int, spans: Iterable[tuple[int, int]]) -> bool:
+    return any(start < place < end for start, end in spans)

@@ -1,0 +1,135 @@
+"""What a clause states: findings of the vocabulary, and signs by which an anatomy is normal or abnormal."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from preprocess.assertion import assert_mention
+from preprocess.lexicon import Lexicon
+from preprocess.phrases import Match
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A finding named in a clause.
+
+    Attributes:
+        finding: Its id.
+        own: The phrase names its anatomy itself; otherwise the clause must speak of that anatomy.
+        assertion: positive, negative, uncertain, historical or hypothetical.
+        span: (start, end) in the sentence.
+        rule: Phrase and cue that decided.
+    """
+
+    finding: str
+    own: bool
+    assertion: str
+    span: tuple[int, int]
+    rule: str
+
+
+def find_mentions(
+    folded: str, clause: tuple[int, int], found: Sequence[Match], cues: Sequence[Match], lexicon: Lexicon
+) -> list[Mention]:
+    """Return the findings named in a clause, each phrase judged.
+
+    Args:
+        folded: The sentence, folded.
+        clause: (start, end) of the clause.
+        found: The clause's matches as `select_findings` leaves them, with keys `kind finding-id`.
+        cues: The sentence's assertion cues.
+        lexicon: The language.
+    """
+    mentions = []
+    for match in found:
+        kind, finding = match.key.split(" ", 1)
+        span = (match.start, match.end)
+        assertion, cue = assert_mention(folded, clause, span, cues, lexicon.cue_groups)
+        if kind == "normal":
+            if assertion != "positive":
+                continue
+            assertion, cue = "negative", "normal"
+        rule = match.phrase if not cue else f"{match.phrase} <- {cue}"
+        mentions.append(Mention(finding, kind == "own", assertion, span, rule))
+    return mentions
+
+
+def select_findings(found: Iterable[Match]) -> list[Match]:
+    """Keep each finding's longest phrases and drop what its `not` phrases cover.
+
+    Phrases of different findings may overlap ("pleural and pericardial effusion"); those of one finding may not.
+    """
+    by_finding: dict[str, list[Match]] = {}
+    for match in found:
+        by_finding.setdefault(match.key.split(" ", 1)[1], []).append(match)
+    kept = []
+    for matches in by_finding.values():
+        refused = [m for m in matches if m.key.startswith("not ")]
+        chosen: list[Match] = []
+        for match in sorted(matches, key=lambda m: (KINDS.index(m.key.split(" ", 1)[0]), m.start - m.end, m.start)):
+            if not any(match.start < other.end and other.start < match.end for other in (*refused, *chosen)):
+                chosen.append(match)
+        kept += chosen
+    return sorted(kept, key=lambda match: (match.start, match.end, match.key))
+
+
+KINDS = ("not", "normal", "own", "terms")
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """General signs in a clause, whatever anatomy it speaks of.
+
+    Attributes:
+        asserted: What is asserted of abnormalities: positive, negative, uncertain, ...; "normal" counts as a denial.
+        removed: Something was taken out.
+        exists: Something unrecognised is said to be there.
+    """
+
+    asserted: frozenset[str]
+    removed: bool
+    exists: bool
+
+
+def find_signs(
+    folded: str, clause: tuple[int, int], signs: Sequence[Match], cues: Sequence[Match], lexicon: Lexicon
+) -> Signs:
+    """Return the general signs of a clause, each judged by the cues that act on it."""
+    inside = [sign for sign in signs if clause[0] <= sign.start < clause[1]]
+    kinds = {sign.key for sign in inside}
+    asserted: set[str] = set()
+    removed = False
+    for sign in inside:
+        if sign.key not in ("abnormal", "removed", "normal"):
+            continue
+        assertion, _ = assert_mention(folded, clause, (sign.start, sign.end), cues, lexicon.cue_groups)
+        if sign.key == "removed":
+            removed = removed or assertion in ("positive", "historical")
+        elif sign.key == "normal":
+            asserted.add({"positive": "negative", "negative": "positive"}.get(assertion, assertion))
+        else:
+            asserted.add(assertion)
+    acting = [lexicon.cue_groups.get(cue.key) for cue in cues if clause[0] <= cue.start < clause[1]]
+    plain = "existential" in kinds and not asserted and not kinds & {"limited", "remark"}
+    if plain and any(group is not None and group.assertion == "negative" for group in acting):
+        asserted.add("negative")
+    exists = plain and not any(acting)
+    return Signs(frozenset(asserted), removed, exists)
+
+
+def judge(signs: Signs, mentioned: Iterable[str]) -> str | None:
+    """Return what a clause says of an anatomy: removed, abnormal, uncertain, normal, or None (nothing of these).
+
+    Anything stated as present is abnormal; hedged signs alone are uncertain; denied ones alone, or a word such as
+    "normal", normal.
+
+    Args:
+        signs: The clause's general signs.
+        mentioned: Assertions of the anatomy's own findings in the clause.
+    """
+    if signs.removed:
+        return "removed"
+    asserted = signs.asserted | set(mentioned)
+    for assertion, status in (("positive", "abnormal"), ("uncertain", "uncertain"), ("negative", "normal")):
+        if assertion in asserted:
+            return status
+    return "abnormal" if signs.exists and not asserted else None

@@ -1,0 +1,209 @@
+"""The words of one language, read from its data files and compiled for one vocabulary.
+
+A language is a folder of YAML files (`preprocess/data/en`): `sections`, `clauses`, `assertion`, `anatomies`, `status`,
+`findings`. Phrases stand in one text with semicolons between them (notation: `preprocess.phrases`). Another language
+is another folder; nothing here or in the readers knows English.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from preprocess.errors import InputError
+from preprocess.phrases import PhraseSet
+from preprocess.sentences import SentenceRules, build_sentence_rules
+from preprocess.vocabulary import Vocabulary
+
+ASSERTIONS = ("positive", "negative", "uncertain", "historical", "hypothetical")
+FOREIGN = "none:"
+COLLECTIVE = "all:"
+MASK = "mask:"
+FILES = {
+    "sections": {"headers", "abbreviations", "continuing", "summary_bullets"},
+    "clauses": {"breakers", "joiners", "separators", "verbs", "detections", "openers"},
+    "assertion": {"cues", "stops", "affirm"},
+    "anatomies": {"words", "foreign", "dominant", "collective", "locative", "masks", "anaphora", "sides"},
+    "status": {"normal", "abnormal", "removed", "limited", "existential", "remark", "paired"},
+    "findings": {"findings"},
+}
+FINDING_KEYS = {"own", "terms", "normal", "not"}
+
+
+@dataclass(frozen=True, slots=True)
+class CueGroup:
+    """Cues that act alike.
+
+    Attributes:
+        assertion: What they make of a finding.
+        before: They stand before what they act on (else after).
+        reach: Most words between cue and finding.
+        through: Stops do not end their reach.
+    """
+
+    assertion: str
+    before: bool
+    reach: int
+    through: bool
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Everything a language knows, compiled; see the data files for what each entry means."""
+
+    language: str
+    sentences: SentenceRules
+    clause_marks: PhraseSet
+    cues: PhraseSet
+    cue_groups: Mapping[str, CueGroup]
+    anatomies: PhraseSet
+    dominant: frozenset[str]
+    collective: Mapping[str, tuple[str, ...]]
+    context_marks: PhraseSet
+    sides: PhraseSet
+    status: PhraseSet
+    paired: frozenset[str]
+    findings: PhraseSet
+
+
+def load_lexicon(vocabulary: Vocabulary, language: str | Path = "en") -> Lexicon:
+    """Read a language's files and compile them for a vocabulary.
+
+    Args:
+        vocabulary: Its anatomies' words and findings' names and synonyms join those of the language.
+        language: Name of a shipped language, or a folder with the same files.
+
+    Raises:
+        InputError: A file is missing or wrong; file and key are named.
+    """
+    folder = _locate(language)
+    data = {name: _read(folder / f"{name}.yaml", keys) for name, keys in FILES.items()}
+    sections, clauses, places, status = data["sections"], data["clauses"], data["anatomies"], data["status"]
+    groups, cues = _cue_groups(folder, data["assertion"])
+    return Lexicon(
+        language=str(language),
+        sentences=build_sentence_rules(
+            {section: listed(names) for section, names in sections["headers"].items()},
+            listed(sections["abbreviations"]),
+            listed(sections["continuing"]),
+            sections["summary_bullets"],
+        ),
+        clause_marks=_phrases(folder / "clauses.yaml", clauses),
+        cues=_phrases(folder / "assertion.yaml", cues),
+        cue_groups=groups,
+        anatomies=_phrases(folder / "anatomies.yaml", _anatomy_phrases(vocabulary, places)),
+        dominant=frozenset(FOREIGN + name for name in listed(places["dominant"])),
+        collective=_collective(vocabulary, places),
+        context_marks=_phrases(
+            folder / "anatomies.yaml", {"locative": places["locative"], "anaphora": places["anaphora"]}
+        ),
+        sides=_phrases(folder / "anatomies.yaml", places["sides"]),
+        status=_phrases(folder / "status.yaml", {key: status[key] for key in status if key != "paired"}),
+        paired=frozenset(listed(status["paired"])),
+        findings=_phrases(folder / "findings.yaml", _finding_phrases(folder, vocabulary, data["findings"]["findings"])),
+    )
+
+
+def _anatomy_phrases(vocabulary: Vocabulary, places: dict[str, Any]) -> dict[str, list[str]]:
+    """Join the vocabulary's words, the language's, and those of places outside all anatomies.
+
+    A foreign group with the name of an anatomy of the vocabulary (a user's `aorta`) gives its words to that anatomy.
+    """
+    phrases = {
+        name: [*anatomy.words, *listed(places["words"].get(name)), *listed(places["foreign"].get(name))]
+        for name, anatomy in vocabulary.anatomies.items()
+    }
+    for name, words in places["foreign"].items():
+        if name not in phrases:
+            phrases[FOREIGN + name] = listed(words)
+    for index, entry in enumerate(places["collective"]):
+        phrases[f"{COLLECTIVE}{index}"] = listed(entry["phrases"])
+    for name, words in places["masks"].items():
+        phrases[MASK + name] = listed(words)
+    return phrases
+
+
+def _collective(vocabulary: Vocabulary, places: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {
+        f"{COLLECTIVE}{index}": tuple(name for name in listed(entry["anatomies"]) if name in vocabulary.anatomies)
+        for index, entry in enumerate(places["collective"])
+    }
+
+
+def _finding_phrases(folder: Path, vocabulary: Vocabulary, entries: dict[str, Any]) -> dict[str, list[str]]:
+    """Return phrases keyed `kind finding-id`, kind being own, terms, normal or not."""
+    phrases: dict[str, list[str]] = {}
+    for finding in vocabulary.findings:
+        entry = entries.get(finding.id, {})
+        unknown = sorted(set(entry) - FINDING_KEYS)
+        if unknown:
+            raise InputError(f"{folder / 'findings.yaml'}: findings.{finding.id}: unknown key {unknown[0]!r}")
+        for kind in ("own", "terms", "normal", "not"):
+            phrases[f"{kind} {finding.id}"] = listed(entry.get(kind))
+        phrases[f"terms {finding.id}"] += [finding.name, *finding.synonyms]
+    return phrases
+
+
+def _cue_groups(folder: Path, assertion: dict[str, Any]) -> tuple[dict[str, CueGroup], dict[str, list[str]]]:
+    groups: dict[str, CueGroup] = {}
+    phrases: dict[str, list[str]] = {"stop": listed(assertion["stops"]), "affirm": listed(assertion["affirm"])}
+    for index, entry in enumerate(assertion["cues"]):
+        if entry.get("assertion") not in ASSERTIONS or entry.get("side") not in ("before", "after"):
+            raise InputError(
+                f"{folder / 'assertion.yaml'}: cues.{index}: "
+                f"needs `assertion` (one of {', '.join(ASSERTIONS)}) and `side` (before or after)"
+            )
+        key = f"{index}"
+        groups[key] = CueGroup(
+            entry["assertion"], entry["side"] == "before", int(entry.get("reach", 99)), "through" in entry
+        )
+        phrases[key] = listed(entry["phrases"])
+    return groups, phrases
+
+
+def listed(entry: str | Sequence[str] | None) -> list[str]:
+    """Return the phrases of an entry: a YAML list, or one text with semicolons between them."""
+    if entry is None:
+        return []
+    phrases = entry.split(";") if isinstance(entry, str) else [str(phrase) for phrase in entry]
+    return [" ".join(phrase.split()) for phrase in phrases if phrase.strip()]
+
+
+def _phrases(path: Path, phrases: Mapping[str, str | Sequence[str]]) -> PhraseSet:
+    try:
+        return PhraseSet({key: listed(entry) for key, entry in phrases.items()})
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _locate(language: str | Path) -> Path:
+    shipped = Path(str(files("preprocess"))) / "data" / str(language)
+    folder = shipped if isinstance(language, str) and shipped.is_dir() else Path(language)
+    if not folder.is_dir():
+        names = sorted(path.name for path in shipped.parent.iterdir() if path.is_dir())
+        raise InputError(f"{language}: neither a folder nor a shipped language ({', '.join(names)})")
+    return folder
+
+
+def _read(path: Path, keys: set[str]) -> dict[str, Any]:
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)  # noqa: S506 - a SafeLoader without booleans
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict) or set(data) != keys:
+        found = sorted(data) if isinstance(data, dict) else type(data).__name__
+        raise InputError(f"{path}: expected the keys {', '.join(sorted(keys))}, got {found}")
+    return data
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without booleans: a cue `no` stays a word."""
+
+
+_PlainLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}

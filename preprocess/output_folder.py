@@ -1,0 +1,41 @@
+"""The folder that becomes a store: refused before work starts where it cannot or should not be one."""
+
+import os
+from pathlib import Path
+
+from preprocess.errors import InputError
+from preprocess.publish import publish, remove_leftovers
+
+_PROBE_BYTES = 1 << 20
+
+
+def check_out(archive: Path, out: Path) -> None:
+    """Refuses a place where a store cannot or should not lie; writes nothing."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"out {out} is a file; the store needs a folder of its own")
+    if archive.exists() and archive.resolve().is_relative_to(out.resolve()):
+        raise InputError(f"out {out} holds the archive; the store needs a folder of its own")
+    try:
+        foreign = out.exists() and any(out.iterdir()) and not (out / "studies").is_dir()
+    except OSError as error:
+        raise InputError(f"out {out} cannot be read: {error.strerror}") from error
+    if foreign:
+        raise InputError(f"out {out} is not empty and is no store (it has no folder `studies`)")
+
+
+def prepare_out(out: Path) -> None:
+    """Makes the store's folder and tries whether a file of some size can be written there; leaves no trace if not."""
+    made = [folder for folder in (out / "studies", out, *out.parents) if not folder.exists()]
+    probe = out / "studies" / f".probe.{os.getpid()}"
+    try:
+        (out / "studies").mkdir(parents=True, exist_ok=True)
+        try:
+            publish(probe, b"\0" * _PROBE_BYTES)
+        finally:
+            probe.unlink(missing_ok=True)
+        remove_leftovers(out / "studies")
+    except OSError as error:
+        for folder in made:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        raise InputError(f"out {out} cannot be written: {error.strerror or error}") from error

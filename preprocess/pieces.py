@@ -1,0 +1,119 @@
+"""What is known of each study after a run, one small file a study, and the tables that are made from these files."""
+
+import hashlib
+import io
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from preprocess.publish import publish
+
+logger = logging.getLogger(__name__)
+
+SERIES_TYPES = {
+    "study_id": "string",
+    "series": "string",
+    "chosen": "bool",
+    "volume": "string",
+    "reason": "string",
+    "kind": "string",
+    "slices": "Int64",
+    "step_mm": "Float64",
+    "coverage_mm": "Float64",
+    "plane": "string",
+    "original": "boolean",
+    "kernel": "string",
+    "phase": "string",
+}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One study's outcome.
+
+    Attributes:
+        study_id: Its name in the store.
+        patient_id: Its patient's name in the store.
+        status: Whether its file is in the store.
+        digest: Of all that the outcome depends on; another digest means that it has to be done again.
+        file_sha256: Of the study's file; None for a failed study.
+        stage: Where it failed: `find`, `read`, `quality`, `masks`, `crops`, `write` or `worker`.
+        reason: Why it failed, entry of the closed list.
+        message: The same in a sentence, without identifiers.
+        series: Rows of the table of series, without study_id.
+        seconds: Time of each stage.
+    """
+
+    study_id: str
+    patient_id: str
+    status: Literal["done", "failed"]
+    digest: str
+    file_sha256: str | None = None
+    stage: str | None = None
+    reason: str | None = None
+    message: str | None = None
+    series: tuple[Mapping[str, Any], ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def write_piece(folder: Path, piece: Piece) -> None:
+    """Writes `<study_id>.json` into a folder, that of the studies, in one step."""
+    text = json.dumps(asdict(piece), indent=1, sort_keys=True, ensure_ascii=False)
+    publish(folder / f"{piece.study_id}.json", f"{text}\n".encode())
+
+
+def read_piece(folder: Path, study_id: str) -> Piece | None:
+    """A study's piece, or None where there is none or it is damaged, so that the study is done again."""
+    path = folder / f"{study_id}.json"
+    try:
+        content = json.loads(path.read_bytes())
+        return Piece(**{**content, "series": tuple(content["series"])})
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError):
+        logger.warning("%s is damaged; its study will be done again", path.name)
+        return None
+
+
+def read_pieces(folder: Path) -> list[Piece]:
+    """All readable pieces of a folder, sorted by study."""
+    names = sorted(path.name.removesuffix(".json") for path in folder.glob("*.json") if path.name[0] != ".")
+    return [piece for piece in (read_piece(folder, name) for name in names) if piece is not None]
+
+
+def write_failures(path: Path, pieces: Iterable[Piece]) -> None:
+    """One JSON line a failed study: study, stage, reason, message."""
+    lines = [
+        json.dumps(
+            {"study": piece.study_id, "stage": piece.stage, "reason": piece.reason, "message": piece.message},
+            ensure_ascii=False,
+        )
+        for piece in pieces
+        if piece.status == "failed"
+    ]
+    publish(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def write_series(path: Path, pieces: Iterable[Piece]) -> None:
+    """Table of every series seen, chosen or not, and why; sorted by study and series."""
+    rows = [{"study_id": piece.study_id, **row} for piece in pieces for row in piece.series]
+    table = pd.DataFrame(rows, columns=list(SERIES_TYPES)).astype(SERIES_TYPES)
+    table = table.sort_values(["study_id", "series"], kind="stable").reset_index(drop=True)
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    publish(path, buffer.getvalue())
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        OSError: Where the file cannot be read.
+    """
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,290 @@
+"""One study from its files to its place in the store: read, judge, mask, crop, write; or a recorded failure."""
+
+import errno
+import logging
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from preprocess.archive import StudySource, content_digest, read_series
+from preprocess.crops import OVERVIEW_SPACING_MM, build_crops, resample_volume
+from preprocess.errors import InputError, Reason, StudyError
+from preprocess.identifiers import scrub, stand_ins
+from preprocess.masks import place_labels, read_masks
+from preprocess.pieces import Piece, file_sha256, write_piece
+from preprocess.quality import check_hu, orientation_flags, without_padding
+from preprocess.segment import segment
+from preprocess.series import SeriesSource, choose_series
+from preprocess.store import StoredVolume, study_path, write_study
+from preprocess.vocabulary import Anatomy
+from preprocess.volume import LabelMap, Volume
+
+logger = logging.getLogger(__name__)
+
+SeriesChoice = Literal["primary", "all"]
+KEPT_SPACING_MM = (3.0, 1.0, 1.0)
+FILES: Mapping[str, Any] = {"name": "files", "version": None, "weights_digest": None}
+"""What the store records where masks come from files."""
+_STORE_IS_GONE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """How TotalSegmentator runs: see `segment.segment`."""
+
+    fast: bool = True
+    weights: Path | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is the same for all studies of a run.
+
+    Attributes:
+        store: Folder of the store.
+        anatomies: Name to anatomy.
+        segmenter: Who finds the structures: name, version and weights_digest, as the store records them.
+        network: How to run TotalSegmentator; None where masks come from files.
+        series: Take one volume a study, or all usable ones.
+        keep: `volume` keeps the whole volume too.
+        private: Messages carry no identifiers.
+        digest: Of all settings that the stored bytes depend on.
+    """
+
+    store: Path
+    anatomies: Mapping[str, Anatomy]
+    segmenter: Mapping[str, Any] = field(default_factory=lambda: dict(FILES))
+    network: NetworkOptions | None = None
+    series: SeriesChoice = "primary"
+    keep: tuple[str, ...] = ()
+    private: bool = True
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class StudyTask:
+    """One study to do.
+
+    Attributes:
+        source: Where it lies.
+        study_id: Its name in the store.
+        patient_id: Its patient's name in the store.
+        split: `train`, `val` or `test`.
+        study_day: Days since the patient's first study, or None.
+        series_ids: Series name to its name in the store.
+        masks: File or folder with its masks, or None.
+        identifiers: Its row in the map back from names to identifiers; never stored.
+        digest: Of its files, its masks, the settings and its names.
+    """
+
+    source: StudySource
+    study_id: str
+    patient_id: str
+    split: str
+    study_day: int | None
+    series_ids: Mapping[str, str]
+    masks: Path | None
+    identifiers: Mapping[str, str]
+    digest: str
+
+
+@dataclass
+class Clock:
+    """Which stage a study is in, and how long each took."""
+
+    stage: str = "find"
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def at(self, stage: str) -> Iterator[None]:
+        """Time spent inside counts for `stage`; an error leaves `self.stage` there."""
+        self.stage = stage
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 3)
+
+
+def process_study(task: StudyTask, settings: Settings) -> Piece:
+    """Writes one study into the store, or records why it cannot be there.
+
+    Raises:
+        InputError: Where the store itself can no longer be written.
+    """
+    clock = Clock()
+    rows: list[dict[str, Any]] = []
+    piece = Piece(task.study_id, task.patient_id, "done", task.digest, seconds=clock.seconds)
+    try:
+        path = _make(task, settings, clock, rows)
+        piece = replace(piece, file_sha256=file_sha256(path))
+    except Exception as error:  # noqa: BLE001 - the study loop: one study's failure must not stop the others
+        piece = _failed(piece, error, task, settings, clock.stage)
+    piece = replace(piece, series=tuple(rows))
+    record(piece, settings)
+    return piece
+
+
+def record(piece: Piece, settings: Settings) -> None:
+    """Writes what became of a study; a failed one keeps no file of an earlier run.
+
+    Raises:
+        InputError: Where the store cannot be written.
+    """
+    try:
+        if piece.status == "failed":
+            study_path(settings.store, piece.study_id).unlink(missing_ok=True)
+        write_piece(settings.store / "studies", piece)
+    except OSError as error:
+        raise InputError(f"store {settings.store} cannot be written: {error.strerror or error}") from error
+
+
+def _failed(piece: Piece, error: Exception, task: StudyTask, settings: Settings, stage: str) -> Piece:
+    """The piece with its error as an entry of the closed list, and a message that names no patient.
+
+    Raises:
+        InputError: Where the error says that the store can no longer be written.
+    """
+    if isinstance(error, InputError):
+        raise error
+    if isinstance(error, OSError) and stage == "write" and error.errno in _STORE_IS_GONE:
+        raise InputError(f"store {settings.store} cannot be written: {error.strerror}") from error
+    if isinstance(error, StudyError):
+        reason, message = error.reason, str(error)
+    elif isinstance(error, MemoryError):
+        reason, message = Reason.OUT_OF_MEMORY, f"not enough memory: {error}"
+    elif isinstance(error, OSError):
+        reason, message = Reason.DISK, f"{error.strerror or error}"
+    else:
+        reason, message = Reason.INTERNAL, traceback.format_exception_only(error)[-1]
+        logger.error("study %s: defect in stage %s", task.study_id, stage, exc_info=error)
+    public = _public(message, task, settings)
+    return replace(piece, status="failed", stage=stage, reason=str(reason), message=public)
+
+
+def _public(message: str, task: StudyTask, settings: Settings) -> str:
+    """The message on one line; in a store with pseudonyms, without identifiers."""
+    if not settings.private:
+        return " ".join(message.split())
+    source = task.source
+    paths = source.files
+    words = stand_ins(
+        keys=source.keys,
+        patient=source.patient,
+        files=[path.name for path in paths],
+        folders=[
+            str(path) for path in (*paths, source.root, task.masks, *source.root.parents) if path and len(str(path)) > 1
+        ],
+    )
+    return scrub(message, words)
+
+
+def _make(task: StudyTask, settings: Settings, clock: Clock, rows: list[dict[str, Any]]) -> Path:
+    """Reads, crops and writes; fills `rows` with what became of each series; the file it wrote."""
+    if task.source.defect is not None:
+        raise StudyError(Reason.DUPLICATE, task.source.defect)
+    candidates, left_out = choose_series(task.source.series)
+    rows += [_series_row(task, series, reason) for series, reason in left_out]
+    if not candidates:
+        found = ", ".join(sorted({reason for _, reason in left_out}))
+        raise StudyError(Reason.NO_VOLUME, f"none of its {len(left_out)} series is a CT volume: {found}")
+    volumes: dict[str, StoredVolume] = {}
+    errors: list[StudyError] = []
+    used: list[Path] = []
+    for series in candidates:
+        if volumes and settings.series == "primary":
+            rows.append(_series_row(task, series, "another series was preferred"))
+            continue
+        try:
+            stored = _stored_volume(task, settings, clock, series)
+        except StudyError as error:
+            errors.append(error)
+            rows.append(_series_row(task, series, f"{error.reason}: {_public(str(error), task, settings)}"))
+            continue
+        name = f"v{len(volumes)}"
+        volumes[name] = stored
+        used += series.files
+        rows.append(_series_row(task, series, None, name))
+    if not volumes:
+        raise errors[0]
+    with clock.at("write"):
+        return write_study(settings.store, task.study_id, _attributes(task, used), volumes)
+
+
+def _stored_volume(task: StudyTask, settings: Settings, clock: Clock, series: SeriesSource) -> StoredVolume:
+    with clock.at("read"):
+        volume = read_series(series)
+    with clock.at("quality"):
+        check_hu(volume)
+        volume = without_padding(volume)
+    with clock.at("masks"):
+        label_map = _label_map(task, settings, volume)
+        placed = place_labels(label_map, volume)
+        flags = (*volume.flags, *orientation_flags(placed))
+    with clock.at("crops"):
+        crops = build_crops(volume, placed, settings.anatomies)
+        overview = resample_volume(volume, OVERVIEW_SPACING_MM)
+        whole = resample_volume(volume, KEPT_SPACING_MM) if "volume" in settings.keep else None
+    attributes = {
+        "series": task.series_ids[series.name],
+        "hu_source": volume.hu_source,
+        "phase": series.phase,
+        "phase_source": series.phase_source,
+        "kernel": series.kernel,
+        "coverage_mm": [round(length, 3) for length in volume.coverage_mm],
+        "segmenter": dict(settings.segmenter),
+        "flags": list(flags),
+    }
+    return StoredVolume(attributes, label_map, overview, crops, whole)
+
+
+def _label_map(task: StudyTask, settings: Settings, volume: Volume) -> LabelMap:
+    """The study's structures, from its mask files or from the network."""
+    if settings.network is not None:
+        options = settings.network
+        return segment(volume, fast=options.fast, weights=options.weights, device=options.device)
+    if task.masks is None:
+        raise StudyError(Reason.MASK_MISSING, f"no masks for {' or '.join(task.source.keys)}")
+    return read_masks(task.masks)
+
+
+def _attributes(task: StudyTask, used: list[Path]) -> dict[str, Any]:
+    source = task.source
+    masks = [] if task.masks is None else mask_files(task.masks)
+    return {
+        "patient_id": task.patient_id,
+        "study_day": task.study_day,
+        "age_years": source.age_years,
+        "sex": source.sex,
+        "manufacturer": source.manufacturer,
+        "model": source.model,
+        "split": task.split,
+        "source_digest": content_digest([*used, *masks]),
+    }
+
+
+def mask_files(masks: Path) -> list[Path]:
+    """All files of a study's masks: the file itself, or those in its folder."""
+    return [masks] if masks.is_file() else sorted(path for path in masks.iterdir() if path.is_file())
+
+
+def _series_row(task: StudyTask, series: SeriesSource, reason: str | None, volume: str | None = None) -> dict[str, Any]:
+    return {
+        "series": task.series_ids[series.name],
+        "chosen": volume is not None,
+        "reason": reason,
+        "volume": volume,
+        "kind": series.kind,
+        "slices": series.slices,
+        "step_mm": series.step_mm,
+        "coverage_mm": series.coverage_mm,
+        "plane": series.plane,
+        "original": series.original,
+        "kernel": series.kernel,
+        "phase": series.phase,
+    }

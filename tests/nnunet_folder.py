@@ -1,0 +1,125 @@
+"""Builds a small nnU-Net v2 model folder that TotalSegmentator accepts, with weights set by hand."""
+
+import json
+from pathlib import Path
+
+import torch
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from totalsegmentator.map_to_binary import class_map
+
+DATASET = "Dataset297_TotalSegmentator_total_3mm_1559subj"
+TRAINER = "nnUNetTrainer_4000epochs_NoMirroring"
+BRIGHT_LABEL = 5
+
+
+def build_nnunet_folder(root: Path) -> Path:
+    """Write a network that labels voxels much brighter than their surroundings as `BRIGHT_LABEL`, and return `root`."""
+    folder = root / DATASET / f"{TRAINER}__nnUNetPlans__3d_fullres"
+    (folder / "fold_0").mkdir(parents=True)
+    plans, dataset = _plans(), _dataset()
+    (folder / "plans.json").write_text(json.dumps(plans))
+    (folder / "dataset.json").write_text(json.dumps(dataset))
+    checkpoint = {
+        "network_weights": _weights(plans, len(dataset["labels"])),
+        "init_args": {"configuration": "3d_fullres", "fold": 0},
+        "trainer_name": TRAINER,
+        "inference_allowed_mirroring_axes": None,
+    }
+    torch.save(checkpoint, folder / "fold_0" / "checkpoint_final.pth")
+    return root
+
+
+def _weights(plans: dict, labels: int) -> dict[str, torch.Tensor]:
+    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+    architecture = PlansManager(plans).get_configuration("3d_fullres")
+    network = get_network_from_plans(
+        architecture.network_arch_class_name,
+        architecture.network_arch_init_kwargs,
+        architecture.network_arch_init_kwargs_req_import,
+        1,
+        labels,
+        allow_init=False,
+        deep_supervision=False,
+    )
+    with torch.no_grad():
+        for name, value in network.named_parameters():
+            value.zero_()
+            if name.endswith("norm.weight"):
+                value.fill_(1.0)
+            elif name.endswith("conv.weight"):
+                # the decoder's convolution sees the upsampled features first, then the skipped ones: pass on the latter
+                source = value.shape[1] // 2 if name.startswith("decoder.stages") else 0
+                value[0, source, 1, 1, 1] = 1.0
+        head = network.decoder.seg_layers[-1]
+        head.weight[BRIGHT_LABEL, 0] = 1.0
+        head.bias[BRIGHT_LABEL] = -1.0
+    return network.state_dict()
+
+
+def _dataset() -> dict:
+    names = {0: "background", **class_map["total"]}
+    return {
+        "channel_names": {"0": "CT"},
+        "labels": {name: number for number, name in names.items()},
+        "numTraining": 1,
+        "file_ending": ".nii.gz",
+    }
+
+
+def _plans() -> dict:
+    stages = 2
+    configuration = {
+        "data_identifier": "nnUNetPlans_3d_fullres",
+        "preprocessor_name": "DefaultPreprocessor",
+        "batch_size": 2,
+        "patch_size": [32, 32, 32],
+        "median_image_size_in_voxels": [48.0, 48.0, 48.0],
+        "spacing": [3.0, 3.0, 3.0],
+        "normalization_schemes": ["CTNormalization"],
+        "use_mask_for_norm": [False],
+        "resampling_fn_data": "resample_data_or_seg_to_shape",
+        "resampling_fn_seg": "resample_data_or_seg_to_shape",
+        "resampling_fn_data_kwargs": {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None},
+        "resampling_fn_seg_kwargs": {"is_seg": True, "order": 1, "order_z": 0, "force_separate_z": None},
+        "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
+        "resampling_fn_probabilities_kwargs": {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None},
+        "architecture": {
+            "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+            "arch_kwargs": {
+                "n_stages": stages,
+                "features_per_stage": [4, 4],
+                "conv_op": "torch.nn.modules.conv.Conv3d",
+                "kernel_sizes": [[3, 3, 3]] * stages,
+                "strides": [[1, 1, 1], [2, 2, 2]],
+                "n_conv_per_stage": [1] * stages,
+                "n_conv_per_stage_decoder": [1] * (stages - 1),
+                "conv_bias": True,
+                "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+                "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+                "dropout_op": None,
+                "dropout_op_kwargs": None,
+                "nonlin": "torch.nn.LeakyReLU",
+                "nonlin_kwargs": {"inplace": True},
+            },
+            "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+        },
+        "batch_dice": True,
+    }
+    intensities = {
+        "max": 3000.0, "mean": 0.0, "median": 0.0, "min": -1024.0, "percentile_00_5": -1000.0,
+        "percentile_99_5": 1000.0, "std": 200.0,
+    }  # fmt: skip
+    return {
+        "dataset_name": DATASET,
+        "plans_name": "nnUNetPlans",
+        "original_median_spacing_after_transp": [3.0, 3.0, 3.0],
+        "original_median_shape_after_transp": [48, 48, 48],
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [0, 1, 2],
+        "transpose_backward": [0, 1, 2],
+        "configurations": {"3d_fullres": configuration},
+        "experiment_planner_used": "ExperimentPlanner",
+        "label_manager": "LabelManager",
+        "foreground_intensity_properties_per_channel": {"0": intensities},
+    }

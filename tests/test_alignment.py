@@ -1,0 +1,75 @@
+"""Finding alignment: masked cross entropy against a slow loop, phrasings drawn anew, labels as the settings say."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from small_store import small_vocabulary
+
+from ctvlp.alignment import AlignmentHead, alignment_loss, draw_prompts, label_targets
+
+NAN = math.nan
+VOCABULARY = small_vocabulary()
+
+
+def test_loss_equals_a_loop_over_labels_that_are_known():
+    generator = torch.Generator().manual_seed(0)
+    stated, denied = (torch.randn(4, 3, generator=generator, requires_grad=True) for _ in range(2))
+    labels = torch.tensor([[1, 0, NAN], [NAN, NAN, NAN], [0, 0, 1], [1, NAN, 0]])
+    expected = torch.zeros(())
+    for i in range(4):
+        for k in range(3):
+            if not math.isnan(labels[i, k]):
+                y, p, q = labels[i, k], stated[i, k].sigmoid(), denied[i, k].sigmoid()
+                expected = expected - (y * p.log() + (1 - y) * (1 - p).log()) / 2
+                expected = expected - ((1 - y) * q.log() + y * (1 - q).log()) / 2
+    loss = alignment_loss((stated, denied), labels)
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert not stated.grad.isnan().any()
+    assert (stated.grad[labels.isnan()] == 0).all()
+    assert (stated.grad[~labels.isnan()] != 0).all()
+
+
+def test_without_a_known_label_the_loss_is_zero_with_a_gradient_of_zero():
+    logits = torch.ones(2, 2, requires_grad=True)
+    alignment_loss((logits, logits), torch.full((2, 2), NAN)).backward()
+    assert (logits.grad == 0).all()
+
+
+def test_logits_are_scale_times_cosine_plus_the_bias_of_statements_or_denials():
+    head = AlignmentHead()
+    image = torch.eye(3)[:2]
+    stated, denied = head(image, torch.eye(3), -torch.eye(3)[:1])
+    prior = math.log(0.1 / 0.9)
+    torch.testing.assert_close(stated, 10 * torch.eye(3)[:2] + prior)
+    torch.testing.assert_close(denied, torch.tensor([[-10.0], [0.0]]) - prior)
+
+
+def test_phrasings_are_drawn_from_each_findings_own_prompts_and_vary():
+    findings = VOCABULARY.of("liver")
+    rng = np.random.default_rng(0)
+    drawn = [draw_prompts(findings, rng) for _ in range(40)]
+    for position, finding in enumerate(findings):
+        assert {stating[position] for stating, _ in drawn} == set(finding.positive)
+        assert {denying[position] for _, denying in drawn} == set(finding.negative)
+    assert draw_prompts(findings, np.random.default_rng(7)) == draw_prompts(findings, np.random.default_rng(7))
+
+
+@pytest.mark.parametrize(
+    ("label", "normal", "rule", "expected"),
+    [
+        (1, False, True, 1),
+        (0, False, True, 0),
+        (-1, True, True, NAN),
+        (NAN, False, True, NAN),
+        (NAN, True, True, 0),
+        (NAN, True, False, NAN),
+        (1, True, True, 1),
+    ],
+    ids=["positive", "negative", "uncertain", "not mentioned", "normal anatomy", "rule off", "positive beats normal"],
+)
+def test_labels_become_targets(label, normal, rule, expected):
+    found = label_targets(np.array([[label]], np.float32), np.array([normal]), normal_is_negative=rule)
+    np.testing.assert_array_equal(found, np.array([[expected]], np.float32))

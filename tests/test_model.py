@@ -1,0 +1,164 @@
+"""The two towers: vectors of crops of any size, independent of their neighbours in the batch."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_store import ball_crop, small_vocabulary
+from tiny_text import write_tiny_encoder
+
+from ctvlp.batches import build_image_batch
+from ctvlp.model import SIZES, build_config, build_model
+from ctvlp.vision import PatchStem, pad
+from preprocess.errors import InputError
+
+VOCABULARY = small_vocabulary()
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return str(write_tiny_encoder(tmp_path_factory.mktemp("encoder")))
+
+
+@pytest.fixture(scope="module")
+def model(encoder):
+    config = build_config(width=16, depth=2, heads=2, stem_width=4, embed_dim=8, text_encoder=encoder)
+    return build_model(config, VOCABULARY.anatomies, seed=0).eval()
+
+
+@pytest.fixture(scope="module")
+def tokens(model):
+    rng = np.random.default_rng(0)
+    crops = [ball_crop(rng, set(), anatomy="liver") for _ in range(3)]
+    cut = [model.tokenize(crop, "liver") for crop in crops]
+    few = cut[1]
+    cut[1] = replace(few, **{k: getattr(few, k)[:3] for k in ("patches", "inside", "positions_mm", "index")})
+    return cut
+
+
+def test_vectors_are_normalised_and_do_not_depend_on_their_neighbours(model, tokens):
+    with torch.no_grad():
+        together = model.encode_image(build_image_batch("liver", tokens))
+        torch.testing.assert_close(together.norm(dim=1), torch.ones(3))
+        for one, vector in zip(tokens, together, strict=True):
+            alone = model.encode_image(build_image_batch("liver", [one]))[0]
+            torch.testing.assert_close(alone, vector, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(together[0], together[1], atol=1e-4)
+
+
+def test_the_order_of_tokens_does_not_matter_but_their_places_do(model, tokens):
+    one = tokens[0]
+    order = np.random.default_rng(1).permutation(len(one))
+    names = ("patches", "inside", "positions_mm", "index")
+    shuffled = replace(one, **{name: getattr(one, name)[order] for name in names})
+    moved = replace(one, positions_mm=one.positions_mm[order])
+    with torch.no_grad():
+        vectors = [model.encode_image(build_image_batch("liver", [t]))[0] for t in (one, shuffled, moved)]
+    torch.testing.assert_close(vectors[0], vectors[1], atol=1e-5, rtol=1e-5)
+    assert (vectors[0] - vectors[2]).abs().max() > 1e-5
+
+
+def test_the_attention_lies_on_each_crops_own_tokens(model, tokens):
+    with torch.no_grad():
+        _, attention = model.encode_image(build_image_batch("liver", tokens), return_attention=True)
+    assert [len(row) for row in attention] == [len(one) for one in tokens]
+    for row in attention:
+        assert (row >= 0).all()
+        assert 0 < float(row.sum()) < 1
+
+
+def test_each_anatomy_has_its_own_query_and_layer(model, tokens):
+    with torch.no_grad():
+        liver, kidney = (model.encode_image(build_image_batch(name, tokens)) for name in ("liver", "kidney"))
+    assert not torch.allclose(liver, kidney, atol=1e-3)
+
+
+def test_gradients_reach_every_weight_of_the_image_side(model, tokens):
+    model.zero_grad()
+    model.encode_image(build_image_batch("liver", tokens))[:, 0].sum().backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    model.zero_grad()
+    unused = ("text.", "alignment.", "log_scale", "vision.kind.kidney", "pooling.queries.kidney", "pooling.project.kidney")
+    assert [name for name in without if not name.startswith(unused)] == []
+
+
+def test_attenuation_beyond_every_window_is_not_seen_and_within_one_is(model, tokens):
+    one = tokens[0]
+    vectors = []
+    for hu in (1800, 2600, 1200):
+        patches = one.patches.copy()
+        patches[0] = hu
+        with torch.no_grad():
+            vectors.append(model.encode_image(build_image_batch("liver", [replace(one, patches=patches)]))[0])
+    torch.testing.assert_close(vectors[0], vectors[1])
+    assert (vectors[0] - vectors[2]).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_the_stem_lets_one_bright_block_through_whatever_the_patch_size(kernel):
+    torch.manual_seed(0)
+    stem = PatchStem(3, 8, 16, kernel).eval()
+    for edge in (4, 12):
+        image = torch.zeros(2, 3, edge, edge, edge)
+        image[1, 0, 1, 2, 3] = 5.0
+        shares = torch.zeros(2, 2, edge, edge, edge)
+        shares[:, 0] = 1.0
+        with torch.no_grad():
+            patches, crops = stem(image, shares, torch.tensor([1, 1]))
+            outside, _ = stem(image, torch.zeros_like(shares), torch.tensor([2]))
+        assert (patches[0] - patches[1]).abs().max() > 0.05
+        assert (crops[0] - crops[1]).abs().max() > 0.05
+        torch.testing.assert_close(outside[0], outside[1])  # what lies outside the region is not seen
+
+
+def test_padding_is_behind_each_crops_own_tokens():
+    padded, exists = pad(torch.arange(10.0).reshape(5, 2), torch.tensor([2, 3]))
+    assert exists.tolist() == [[True, True, False], [True, True, True]]
+    assert padded.tolist() == [[[0, 1], [2, 3], [0, 0]], [[4, 5], [6, 7], [8, 9]]]
+
+
+@pytest.mark.parametrize(("log_scale", "expected"), [(2.659, 14.28), (20.0, 1000.0), (-5.0, 2.0)])
+def test_the_temperature_is_clamped(model, log_scale, expected):
+    before = model.log_scale.detach().clone()
+    with torch.no_grad():
+        model.log_scale.fill_(log_scale)
+        assert float(model.logit_scale) == pytest.approx(expected, rel=1e-3)
+        model.log_scale.copy_(before)
+
+
+def test_weights_depend_on_the_seed_alone_and_torchs_random_state_is_left_alone(encoder):
+    config = build_config(width=16, depth=1, heads=2, stem_width=4, embed_dim=8, text_encoder=encoder)
+    state = torch.get_rng_state()
+    first, second, other = (build_model(config, VOCABULARY.anatomies, seed=seed).state_dict() for seed in (3, 3, 4))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_the_model_starts_at_temperature_0_07(encoder):
+    config = build_config(width=16, depth=1, heads=2, stem_width=4, embed_dim=8, text_encoder=encoder)
+    assert float(build_model(config, VOCABULARY.anatomies).logit_scale) == pytest.approx(1 / 0.07, rel=1e-5)
+
+
+def test_sizes_are_those_that_the_names_promise():
+    assert (SIZES["bench"].width, SIZES["bench"].depth, SIZES["bench"].max_tokens) == (96, 3, 48)
+    assert (SIZES["base"].width, SIZES["base"].depth, SIZES["base"].heads) == (768, 12, 12)
+    assert list(SIZES) == ["bench", "tiny", "small", "base"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(("huge", {}), "model size 'huge' is unknown"), (("bench", {"widht": 3}), "model setting 'widht' is unknown")],
+    ids=["size", "setting"],
+)
+def test_an_unknown_name_is_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        build_config(arguments[0], **arguments[1])
+
+
+def test_anatomies_with_unequal_numbers_of_windows_are_refused(encoder):
+    liver, kidney = VOCABULARY.anatomies.values()
+    anatomies = {"liver": liver, "kidney": kidney.model_copy(update={"windows_hu": ((-160.0, 240.0),)})}
+    with pytest.raises(ValueError, match="the same number of HU windows"):
+        build_model(build_config(text_encoder=encoder), anatomies)

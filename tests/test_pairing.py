@@ -1,0 +1,195 @@
+"""Targets of the pairing against a slow double loop over the table of the design, on every path."""
+
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ctvlp.pairing import finding_bits, pairing_targets, relations
+from ctvlp.pairing_torch import targets_torch
+
+MODES = [("patient", "mixture"), ("normal", "mixture"), ("disease", "sum"), ("disease", "mixture")]
+
+
+def softmax_over(cosines, allowed, temperature):
+    exponentials = {j: np.exp(float(cosines[j]) / temperature) for j in allowed}
+    total = sum(exponentials.values())
+    return {j: value / total for j, value in exponentials.items()}
+
+
+def overlap(i, j, text_id, findings):
+    if text_id[i] == text_id[j] and text_id[i] >= 0:
+        return 1.0
+    mine, other = ({k for k in range(64) if int(findings[n]) >> k & 1} for n in (i, j))
+    return len(mine & other) / len(mine | other) if mine | other else 0.0
+
+
+def slow_row(i, sick, text_id, findings, peer, exclude, mode, mix, share, own, temperature):
+    count = len(sick)
+    if mode == "patient":
+        return np.eye(count)[i]
+    share = 0.0 if findings is None else share
+    share = 1.0 if peer is None else share
+    allowed = [j for j in range(count) if not exclude[i, j]]
+    row = np.zeros(count)
+    for j in allowed:
+        same = text_id[i] == text_id[j] and text_id[i] >= 0
+        row[j] = 1.0 if i == j or (not sick[i] and not sick[j]) or same else 0.0
+    if mode == "normal" or (mix == "mixture" and not sick[i]):
+        return row / row.sum()
+    others = [j for j in allowed if j != i and sick[j] and sick[i]]
+    jaccard = {j: 0.0 if findings is None else overlap(i, j, text_id, findings) for j in others}
+    if mix == "sum":
+        likeness = {} if peer is None else softmax_over(peer[i], allowed, temperature)
+        for j in others:
+            row[j] = min(1.0, row[j] + share * jaccard[j] + (1 - share) * likeness.get(j, 0.0))
+        return row / row.sum()
+    total = sum(jaccard.values())
+    parts = []
+    if total > 0:
+        parts.append((share, {j: value / total for j, value in jaccard.items()}))
+    if peer is not None and others:
+        parts.append((1 - share, softmax_over(peer[i], others, temperature)))
+    row = np.zeros(count)
+    if not parts:
+        row[i] = 1.0
+        return row
+    row[i] = own
+    for weight, spread in parts:
+        for j, value in spread.items():
+            row[j] += (1 - own) * (1.0 if len(parts) == 1 else weight) * value
+    return row
+
+
+def slow_targets(sick, text_id, findings, peer, exclude, **rest):
+    exclude = np.zeros((len(sick), len(sick)), bool) if exclude is None else exclude
+    return np.array([slow_row(i, sick, text_id, findings, peer, exclude, **rest) for i in range(len(sick))])
+
+
+def draw(rng, count, rate=0.5, excluded=0.2, bits=6):
+    features = rng.normal(size=(count, 5))
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    exclude = np.triu(rng.random((count, count)) < excluded, 1)
+    return {
+        "abnormal": rng.random(count) < rate,
+        "text_id": rng.integers(-1, max(2, count // 2), count),
+        "findings": finding_bits((rng.random((count, bits)) < 0.3)) << np.uint64(64 - bits),
+        "peer_cosine": (features @ features.T).astype(np.float32),
+        "exclude": exclude | exclude.T,
+    }
+
+
+def every_path(case, **options):
+    """The numba kernels on arrays and on tensors, and the tensor operations that other devices use."""
+    yield "numpy", pairing_targets(*[case[k] for k in list(case)[:4]], exclude=case["exclude"], **options)
+    tensors = {
+        name: None if value is None else torch.from_numpy(value.view(np.int64) if name == "findings" else value)
+        for name, value in case.items()
+    }
+    values = [tensors[k] for k in list(case)[:4]]
+    yield "tensor", pairing_targets(*values, exclude=tensors["exclude"], **options).numpy()
+    share = 1.0 if case["peer_cosine"] is None else 0.0 if case["findings"] is None else options["overlap_weight"]
+    yield "plain torch", targets_torch(
+        *values,
+        tensors["exclude"],
+        mode=options["mode"],
+        mix=options["mix"],
+        share=share,
+        own=options["self_weight"],
+        temperature=options["peer_temperature"],
+    ).numpy()
+
+
+CASES = {
+    "mixed": {"count": 13},
+    "one sample": {"count": 1},
+    "two samples": {"count": 2},
+    "all normal": {"count": 7, "rate": 0.0},
+    "all abnormal": {"count": 7, "rate": 1.1},
+    "everything excluded": {"count": 6, "excluded": 1.1},
+    "all 64 findings": {"count": 9, "rate": 0.9, "bits": 64},
+}
+
+
+@pytest.mark.parametrize("drop", [(), ("findings",), ("peer_cosine",), ("findings", "peer_cosine"), ("exclude",)], ids=str)
+@pytest.mark.parametrize(("mode", "mix"), MODES)
+@pytest.mark.parametrize("name", CASES)
+def test_targets_equal_a_double_loop(name, mode, mix, drop):
+    case = draw(np.random.default_rng(len(name)), **CASES[name])
+    case.update(dict.fromkeys(drop))
+    for share, own, temperature in [(0.5, 0.5, 0.1), (0.0, 0.3, 0.07), (1.0, 0.0, 1.0)]:
+        expected = slow_targets(*case.values(), mode=mode, mix=mix, share=share, own=own, temperature=temperature)
+        options = {"overlap_weight": share, "self_weight": own, "peer_temperature": temperature}
+        for path, found in every_path(case, mode=mode, mix=mix, **options):
+            assert found.dtype == np.float32
+            np.testing.assert_allclose(found, expected, atol=2e-6, err_msg=f"{path} {options}")
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), count=st.integers(1, 12), rate=st.floats(0, 1), which=st.sampled_from(MODES))
+def test_rows_are_distributions_that_leave_out_excluded_pairs_and_follow_a_permutation(seed, count, rate, which):
+    case = draw(np.random.default_rng(seed), count, rate)
+    mode, mix = which
+    found = pairing_targets(**case, mode=mode, mix=mix)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+    assert (found >= 0).all()
+    assert (np.diagonal(found) > 0).all()
+    assert (found[case["exclude"]] == 0).all()
+    order = np.random.default_rng(seed + 1).permutation(count)
+    moved = {name: value[order][:, order] if value.ndim == 2 else value[order] for name, value in case.items()}
+    np.testing.assert_allclose(pairing_targets(**moved, mode=mode, mix=mix), found[order][:, order], atol=1e-6)
+
+
+def test_mixture_keeps_the_shares_of_self_findings_and_peer_whatever_the_batch_size():
+    for count in (4, 40):
+        sick, texts = np.ones(count, bool), np.arange(count)
+        same = finding_bits(np.tile([True, False], (count, 1)))
+        peer = np.eye(count, dtype=np.float32)
+        found = pairing_targets(sick, texts, same, peer, mode="disease", self_weight=0.4)
+        np.testing.assert_allclose(np.diagonal(found), 0.4, atol=1e-6)
+        np.testing.assert_allclose(found.sum(axis=1) - np.diagonal(found), 0.6, atol=1e-5)
+
+
+def test_two_livers_with_a_cyst_pull_each_other_and_a_healthy_one_does_not():
+    sick = np.array([True, True, True, False])
+    sets = finding_bits(np.array([[1, 0], [1, 0], [0, 1], [0, 0]], bool))
+    found = pairing_targets(sick, np.arange(4), sets, mode="disease")
+    np.testing.assert_allclose(found, [[0.5, 0.5, 0, 0], [0.5, 0.5, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], atol=1e-6)
+
+
+def test_relations_exclude_one_patient_and_uncertain_samples_but_never_the_diagonal():
+    exclude = relations(["a", "b", "a", "c"], np.array([False, False, False, True]))
+    expected = np.zeros((4, 4), bool)
+    expected[0, 2] = expected[2, 0] = True
+    expected[3, :3] = expected[:3, 3] = True
+    np.testing.assert_array_equal(exclude, expected)
+
+
+def test_finding_bits_set_one_bit_a_finding_up_to_the_64th():
+    bits = finding_bits(np.eye(64, dtype=bool))
+    assert [int(value) for value in bits] == [1 << k for k in range(64)]
+    assert finding_bits(np.zeros((3, 0), bool)).tolist() == [0, 0, 0]
+    with pytest.raises(ValueError, match="at most 64 findings, got 65"):
+        finding_bits(np.zeros((2, 65), bool))
+
+
+BAD = {
+    "mode": ({"mode": "both"}, "mode='both'"),
+    "mix": ({"mix": "max"}, "mix='max'"),
+    "overlap": ({"overlap_weight": 1.5}, "overlap_weight=1.5"),
+    "temperature": ({"peer_temperature": 0.0}, "peer_temperature must be positive, got 0.0"),
+    "shape": ({"peer_cosine": np.eye(3, dtype=np.float32)}, r"peer_cosine must be \(2, 2\) for 2 samples, got \(3, 3\)"),
+    "diagonal": ({"exclude": np.eye(2, dtype=bool)}, "diagonal must be false"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_wrong_arguments_are_refused_by_name(name):
+    change, message = BAD[name]
+    arguments = {"abnormal": np.zeros(2, bool), "text_id": np.arange(2), "mode": "disease", **change}
+    with pytest.raises(ValueError, match=message):
+        pairing_targets(**arguments)
+
+

@@ -1,0 +1,151 @@
+import re
+
+import pytest
+from phantoms import body, canonical_affine, dicom_series, save_series
+
+from preprocess.archive import find_studies
+from preprocess.series import SeriesSource, choose_series, is_sharp, phase_of
+
+
+def candidate(name, **values):
+    usual = {"slices": 100, "step_mm": 3.0, "coverage_mm": 297.0, "plane": "axial", "kernel": "Br38f"}
+    return SeriesSource(name, "dicom", (), **{**usual, **values})
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ({}, {"plane": "coronal", "step_mm": 1.0}),
+        ({}, {"original": False, "step_mm": 1.0}),
+        ({}, {"kernel": "B70f", "step_mm": 1.0}),
+        ({"step_mm": 1.0, "slices": 298}, {}),
+        ({"slices": 120}, {}),
+        ({}, {"coverage_mm": 20.0, "step_mm": 1.0}),
+    ],
+    ids=["axial", "original", "soft", "thin", "more slices", "whole"],
+)
+def test_the_better_series_comes_first_whatever_the_order(better, worse):
+    one, other = candidate("b", **better), candidate("a", **worse)
+    for found in ([one, other], [other, one]):
+        assert choose_series(found)[0][0] is one
+
+
+def test_equal_series_are_ordered_by_name():
+    assert [series.name for series in choose_series([candidate("b"), candidate("a")])[0]] == ["a", "b"]
+
+
+def test_refused_series_keep_their_reason():
+    chosen, left_out = choose_series(
+        [candidate("a"), candidate("b", refusal="localizer"), candidate("c", coverage_mm=9.0)]
+    )
+    assert [series.name for series in chosen] == ["a"]
+    assert {series.name: reason for series, reason in left_out} == {
+        "b": "localizer",
+        "c": "covers 9 mm of the 297 mm that another series covers",
+    }
+
+
+@pytest.mark.parametrize(
+    ("kernel", "sharp"),
+    [
+        (None, False), ("Br38f 3", False), ("B30f", False), ("B70f", True), ("I70f 3", True), ("Bl57d", True),
+        ("STANDARD", False), ("SOFT", False), ("LUNG", True), ("BONEPLUS", True), ("FC08", False), ("FC51", True),
+        ("B", False), ("C", False), ("YA", True), ("L", True), ("Qr40", False), ("Hr60h", True),
+    ],
+)  # fmt: skip
+def test_kernels(kernel, sharp):
+    assert is_sharp(kernel) is sharp
+
+
+@pytest.mark.parametrize(
+    ("description", "contrast", "phase"),
+    [
+        ("Abdomen portalvenous 3.0", True, "portal"),
+        ("ABD VEN 5mm", None, "portal"),
+        ("Thorax arterial", True, "arterial"),
+        ("CTA aorta", None, "arterial"),
+        ("Abdomen nativ", None, "native"),
+        ("Chest without contrast", None, "native"),
+        ("late phase", True, "delayed"),
+        ("CT Body 3.0", True, "contrast"),
+        ("CT Body 3.0", None, None),
+        ("Partial heart", False, None),
+    ],
+)
+def test_phases(description, contrast, phase):
+    found, source = phase_of(description, contrast)
+    assert found == phase
+    assert (source is None) == (phase is None)
+
+
+def series_of(folder):
+    (study,) = find_studies(folder).studies
+    return study.series
+
+
+def test_empty_series_uids_are_grouped_by_folder_orientation_and_size(tmp_path):
+    blank = {"SeriesInstanceUID": "", "SOPInstanceUID": "", "StudyInstanceUID": "2.25.7"}
+    coronal = canonical_affine()
+    coronal[:3, :3] = coronal[:3, [1, 0, 2]]
+    groups = {
+        "a": dicom_series(body(), canonical_affine(), **blank),
+        "b": dicom_series(body(), canonical_affine(), **blank),
+        "a/more": dicom_series(body((5, 20, 24)), canonical_affine(), **blank),
+        "a/coronal": dicom_series(body(), coronal, **blank),
+    }
+    for name, series in groups.items():
+        save_series(tmp_path / name.split("/")[0], series, suffix=f"-{name.replace('/', '-')}")
+    found = series_of(tmp_path)
+    assert sorted((series.slices, series.plane, series.refusal) for series in found) == [
+        (5, "axial", None), (12, "axial", None), (12, "axial", None), (12, "coronal", None),
+    ]  # fmt: skip
+    assert len({series.name for series in found}) == 4
+
+
+@pytest.mark.parametrize("how", ["folder", "acquisition", "kernel"])
+def test_slices_that_share_a_uid_and_a_place_are_parted(tmp_path, how):
+    tags = [{}, {}]
+    if how == "acquisition":
+        tags = [{"AcquisitionNumber": "1"}, {"AcquisitionNumber": "2"}]
+    elif how == "kernel":
+        tags = [{"ConvolutionKernel": "B30f"}, {"ConvolutionKernel": "B70f"}]
+    for number, own in enumerate(tags):
+        series = dicom_series(body(seed=number), canonical_affine(), **own)
+        for z, dataset in enumerate(series):
+            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"2.25.9.{number}.{z}"
+        save_series(tmp_path / (str(number) if how == "folder" else "x"), series, suffix=f"-{number}.dcm")
+    assert [series.slices for series in series_of(tmp_path)] == [12, 12]
+
+
+def test_copies_of_the_same_instances_count_once(tmp_path):
+    for folder in ("one", "copy"):
+        save_series(tmp_path / folder, dicom_series(body(), canonical_affine()))
+    (series,) = series_of(tmp_path)
+    assert series.slices == 12
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "secondary capture"),
+        ({"Modality": "SR", "Rows": None}, r"not an image \(SR\)"),
+        ({"Modality": "PT"}, "modality PT"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "dose report"),
+        ({"PhotometricInterpretation": "MONOCHROME1"}, "colour or inverted"),
+        ({"ImagePositionPatient": None, "ImageOrientationPatient": None}, "no place in the patient"),
+    ],
+    ids=["localizer", "secondary capture", "report", "pet", "screen shot", "inverted", "no place"],
+)
+def test_what_is_no_ct_slice_is_left_out_with_the_reason(tmp_path, tags, reason):
+    save_series(tmp_path / "ct", dicom_series(body(), canonical_affine()))
+    others = dicom_series(body(), canonical_affine(), **{"SeriesInstanceUID": "2.25.1.2", **tags})
+    save_series(tmp_path / "other", others)
+    good, bad = series_of(tmp_path)
+    assert good.refusal is None
+    assert re.match(reason, bad.refusal)
+
+
+def test_a_series_of_two_slices_is_no_volume(tmp_path):
+    save_series(tmp_path, dicom_series(body(), canonical_affine())[:2])
+    assert series_of(tmp_path)[0].refusal == "only 2 slices"

