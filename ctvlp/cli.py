@@ -45,14 +45,18 @@ COMMANDS = {
     "reports": _command(
         "reports",
         "reports alone to tables of status, findings and evidence",
-        "reports out vocabulary id_column text_column patient_column",
+        "reports out vocabulary language id_column text_column patient_column",
     ),
     "check": _command("check", "verify every crop's bytes and schema", "store"),
     "train": _command(
         "train", "contrastive pre-training per anatomy; resumes where it stopped", "store out vocabulary"
     ),
-    "screen": _command("screen", "zero-shot scores and a page for the studies of a store", "store checkpoint out"),
-    "evaluate": _command("evaluate", "metrics of scores against labels, with intervals", "scores labels out ids"),
+    "screen": _command(
+        "screen",
+        "zero-shot scores and a page for the studies of a store",
+        "store checkpoint out text_encoder text_cache",
+    ),
+    "evaluate": _command("evaluate", "metrics of scores against labels, with intervals", "scores labels out ids run"),
     "doctor": _command("doctor", "what this machine can run, and what is missing", "weights"),
 }
 

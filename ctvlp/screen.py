@@ -82,9 +82,9 @@ def screen(
     """
     from ctvlp.checkpoint import load_run
 
-    folder = writable_folder(out)
     source = store if isinstance(store, Store) else Store(store)
     run = load_run(checkpoint, text_encoder=text_encoder, text_cache=text_cache, device=device)
+    folder = writable_folder(out)
     scores, failures = score_store(
         source,
         run.model,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from preprocess.phrases import Match, PhraseSet
+from preprocess.phrases import Match
 
 STRONG = re.compile(r"[;:](?=\s)")
 COMMA = re.compile(r",(?=\s)")
@@ -27,14 +27,13 @@ class _Marks:
     openers: tuple[int, ...]
 
 
-def split_clauses(folded: str, phrases: PhraseSet) -> list[tuple[int, int]]:
+def split_clauses(folded: str, found: Sequence[Match]) -> list[tuple[int, int]]:
     """Return the clauses of a sentence as (start, end); together they tile it.
 
     Args:
         folded: The sentence, folded.
-        phrases: Phrases with the keys breakers, joiners, verbs, detections, openers.
+        found: The sentence's phrases with the keys breakers, joiners, verbs, detections, openers.
     """
-    found = phrases.find_all(folded)
     closed = _parentheses(folded)
     commas = [m.start() for m in COMMA.finditer(folded)]
     joiners = [m for m in found if m.key == "joiners"]
@@ -92,7 +91,7 @@ def _within(span: tuple[int, int], places: Iterable[int]) -> list[int]:
 def split_items(
     clause: tuple[int, int],
     folded: str,
-    marks: PhraseSet,
+    found: Sequence[Match],
     anatomies: Sequence[Match],
     statements: Sequence[Match],
 ) -> list[tuple[int, int]]:
@@ -103,7 +102,7 @@ def split_items(
     start, end = clause
     closed = _parentheses(folded)
     joins = {m.start() for m in COMMA.finditer(folded)}
-    joins |= {m.start for m in marks.find_all(folded) if m.key in ("joiners", "separators")}
+    joins |= {m.start for m in found if m.key in ("joiners", "separators")}
     places = [place for place in sorted(joins) if start < place < end and not _inside(place, closed)]
     items: list[tuple[int, int]] = []
     begin = start

@@ -101,7 +101,8 @@ def find_signs(
     for sign in inside:
         if sign.key not in ("abnormal", "removed", "normal"):
             continue
-        assertion, _ = assert_mention(folded, clause, (sign.start, sign.end), cues, lexicon.cue_groups)
+        outside = [cue for cue in cues if sign.key != "removed" or not sign.start <= cue.start < sign.end]
+        assertion, _ = assert_mention(folded, clause, (sign.start, sign.end), outside, lexicon.cue_groups)
         if sign.key == "removed":
             removed = removed or assertion in ("positive", "historical")
         elif sign.key == "normal":

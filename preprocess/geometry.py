@@ -95,7 +95,7 @@ def orthonormal(affine: Affine, shape: tuple[int, int, int]) -> tuple[Affine, fl
     """
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
         raise StudyError(Reason.GEOMETRY, "the affine is no finite 4x4 matrix")
-    spacing = np.array(spacing_mm(affine))
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if (spacing < 1e-3).any() or (spacing > 1e3).any():
         raise StudyError(Reason.GEOMETRY, f"the voxel spacing {spacing.round(4).tolist()} mm (z, y, x) is impossible")
     off = skew(affine)

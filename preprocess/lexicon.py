@@ -27,7 +27,7 @@ FILES = {
     "clauses": {"breakers", "joiners", "separators", "verbs", "detections", "openers"},
     "assertion": {"cues", "stops", "affirm"},
     "anatomies": {"words", "foreign", "dominant", "collective", "locative", "masks", "anaphora", "sides"},
-    "status": {"normal", "abnormal", "removed", "limited", "existential", "remark", "paired"},
+    "status": {"normal", "abnormal", "removed", "limited", "existential", "remark", "partial"},
     "findings": {"findings"},
 }
 FINDING_KEYS = {"own", "terms", "normal", "not"}
@@ -56,17 +56,11 @@ class Lexicon:
 
     language: str
     sentences: SentenceRules
-    clause_marks: PhraseSet
-    cues: PhraseSet
+    phrases: PhraseSet
     cue_groups: Mapping[str, CueGroup]
-    anatomies: PhraseSet
     dominant: frozenset[str]
     collective: Mapping[str, tuple[str, ...]]
-    context_marks: PhraseSet
-    sides: PhraseSet
-    status: PhraseSet
-    paired: frozenset[str]
-    findings: PhraseSet
+    partial: frozenset[str]
 
 
 def load_lexicon(vocabulary: Vocabulary, language: str | Path = "en") -> Lexicon:
@@ -83,6 +77,15 @@ def load_lexicon(vocabulary: Vocabulary, language: str | Path = "en") -> Lexicon
     data = {name: _read(folder / f"{name}.yaml", keys) for name, keys in FILES.items()}
     sections, clauses, places, status = data["sections"], data["clauses"], data["anatomies"], data["status"]
     groups, cues = _cue_groups(folder, data["assertion"])
+    phrases = {
+        "clauses": clauses,
+        "cues": cues,
+        "anatomies": _anatomy_phrases(vocabulary, places),
+        "context": {"locative": places["locative"], "anaphora": places["anaphora"]},
+        "sides": places["sides"],
+        "status": {key: status[key] for key in status if key != "partial"},
+        "findings": _finding_phrases(folder, vocabulary, data["findings"]["findings"]),
+    }
     return Lexicon(
         language=str(language),
         sentences=build_sentence_rules(
@@ -91,19 +94,11 @@ def load_lexicon(vocabulary: Vocabulary, language: str | Path = "en") -> Lexicon
             listed(sections["continuing"]),
             sections["summary_bullets"],
         ),
-        clause_marks=_phrases(folder / "clauses.yaml", clauses),
-        cues=_phrases(folder / "assertion.yaml", cues),
+        phrases=_compile(folder, phrases),
         cue_groups=groups,
-        anatomies=_phrases(folder / "anatomies.yaml", _anatomy_phrases(vocabulary, places)),
         dominant=frozenset(FOREIGN + name for name in listed(places["dominant"])),
         collective=_collective(vocabulary, places),
-        context_marks=_phrases(
-            folder / "anatomies.yaml", {"locative": places["locative"], "anaphora": places["anaphora"]}
-        ),
-        sides=_phrases(folder / "anatomies.yaml", places["sides"]),
-        status=_phrases(folder / "status.yaml", {key: status[key] for key in status if key != "paired"}),
-        paired=frozenset(listed(status["paired"])),
-        findings=_phrases(folder / "findings.yaml", _finding_phrases(folder, vocabulary, data["findings"]["findings"])),
+        partial=frozenset(listed(status["partial"])),
     )
 
 
@@ -172,11 +167,11 @@ def listed(entry: str | Sequence[str] | None) -> list[str]:
     return [" ".join(phrase.split()) for phrase in phrases if phrase.strip()]
 
 
-def _phrases(path: Path, phrases: Mapping[str, str | Sequence[str]]) -> PhraseSet:
+def _compile(folder: Path, groups: Mapping[str, Mapping[str, str | Sequence[str]]]) -> PhraseSet:
     try:
-        return PhraseSet({key: listed(entry) for key, entry in phrases.items()})
+        return PhraseSet({group: {key: listed(entry) for key, entry in keys.items()} for group, keys in groups.items()})
     except ValueError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{folder}: {error}") from error
 
 
 def _locate(language: str | Path) -> Path:

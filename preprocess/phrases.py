@@ -13,6 +13,7 @@ ground-glass and groundglass). Beyond plain words:
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 SEPARATOR = r"[\s/_\-\u2010-\u2015]*"
 GAP = r"[\s,(/\-]+(?:[^\s;:!?]+\s+){{0,{words}}}?"
@@ -42,8 +43,7 @@ ENDINGS = (
 FOLDED = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u00a0": " ", "\u2212": "-"})
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """A phrase found in a text.
 
     Attributes:
@@ -179,70 +179,81 @@ def _stem(word: str) -> str | None:
     return stem[: max(len(stem) - len(ending), 1)][:STEM] if len(stem) > 2 else stem
 
 
-_Entry = tuple[str, str, re.Pattern[str]]
+class _Entry(NamedTuple):
+    group: str
+    key: str
+    phrase: str
+    pattern: re.Pattern[str]
 
 
 def _literal(phrase: str) -> str:
     """Letters or marks that every text with a phrase of plain words contains; empty where the phrase has brackets."""
     if re.search(r"[()\[\]|&]", phrase):
         return ""
-    return max((token.strip("*").lower() for token in TOKEN.findall(phrase) if token[0] != "~"), key=len, default="")[
-        :STEM
-    ]
+    words = (token.strip("*").lower() for token in TOKEN.findall(phrase) if token[0] != "~")
+    return max(words, key=len, default="")[:STEM]
 
 
 class PhraseSet:
-    """Phrases that stand for keys, searched together.
+    """Phrases that stand for keys, in groups, all searched in one pass.
 
     Args:
-        phrases: Key to its phrases, in the notation above.
+        groups: Group to key to its phrases, in the notation above.
 
     Raises:
         ValueError: A phrase is malformed.
     """
 
-    def __init__(self, phrases: Mapping[str, Iterable[str]]) -> None:
+    def __init__(self, groups: Mapping[str, Mapping[str, Iterable[str]]]) -> None:
+        self._groups = tuple(groups)
         self._anywhere: list[tuple[str, _Entry]] = []
         self._by_stem: dict[str, list[_Entry]] = {}
         self._by_letters: dict[str, tuple[_Entry, ...]] = {}
-        for key, entries in phrases.items():
-            for phrase in dict.fromkeys(entries):
-                pattern, stems = compile_phrase(phrase)
-                entry = (key, phrase, pattern)
-                if None in stems:
-                    self._anywhere.append((_literal(phrase), entry))
-                    continue
-                for stem in stems:
-                    self._by_stem.setdefault(str(stem), []).append(entry)
+        for group, keys in groups.items():
+            for key, phrases in keys.items():
+                for phrase in dict.fromkeys(phrases):
+                    self._add(group, key, phrase)
+
+    def _add(self, group: str, key: str, phrase: str) -> None:
+        pattern, stems = compile_phrase(phrase)
+        entry = _Entry(group, key, phrase, pattern)
+        if None in stems:
+            self._anywhere.append((_literal(phrase), entry))
+            return
+        for stem in stems:
+            self._by_stem.setdefault(str(stem), []).append(entry)
 
     def _candidates(self, letters: str) -> tuple[_Entry, ...]:
         """Return the phrases that can begin with a word of these first letters, and remember them."""
         stems = [letters[:length] for length in range(1, len(letters) + 1)]
-        candidates = tuple(entry for stem in stems for entry in self._by_stem.get(stem, ()))
+        candidates = tuple(dict.fromkeys(entry for stem in stems for entry in self._by_stem.get(stem, ())))
         if len(self._by_letters) < MAX_REMEMBERED:
             self._by_letters[letters] = candidates
         return candidates
 
-    def find_all(self, text: str) -> list[Match]:
-        """Return the places of every phrase in a folded text, overlapping ones too, by place."""
-        found: set[Match] = set()
+    def find_all(self, text: str) -> dict[str, list[Match]]:
+        """Return, group by group, the places of every phrase in a folded text, overlapping ones too, in order."""
+        found: dict[str, list[Match]] = {group: [] for group in self._groups}
+        known = self._by_letters
         for word in WORD.finditer(text):
             start, letters = word.start(), word[0][:STEM]
-            candidates = self._by_letters.get(letters)
+            candidates = known.get(letters)
             if candidates is None:
                 candidates = self._candidates(letters)
-            for key, phrase, pattern in candidates:
+            for group, key, phrase, pattern in candidates:
                 match = pattern.match(text, start)
                 if match and match.end() > start:
-                    found.add(Match(start, match.end(), key, phrase))
-        for literal, (key, phrase, pattern) in self._anywhere:
+                    found[group].append(Match(start, match.end(), key, phrase))
+        for literal, (group, key, phrase, pattern) in self._anywhere:
             if literal in text:
-                found |= {Match(*m.span(), key, phrase) for m in pattern.finditer(text) if m.end() > m.start()}
-        return sorted(found, key=lambda match: (match.start, -match.end, match.key, match.phrase))
+                found[group] += [Match(*m.span(), key, phrase) for m in pattern.finditer(text) if m.end() > m.start()]
+        for matches in found.values():
+            matches.sort(key=_order)
+        return found
 
-    def find_longest(self, text: str) -> list[Match]:
-        """Return matches that do not overlap, longer ones first to choose, by place."""
-        return longest(self.find_all(text))
+
+def _order(match: Match) -> tuple[int, int, str, str]:
+    return match.start, -match.end, match.key, match.phrase
 
 
 def longest(matches: Iterable[Match]) -> list[Match]:

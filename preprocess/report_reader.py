@@ -25,11 +25,12 @@ CACHED_SENTENCES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class _Clause:
-    """A clause as far as it can be understood alone."""
+    """A clause as far as it can be understood alone; `qualified` holds each mention's side and size in mm."""
 
     span: tuple[int, int]
     place: Place
     mentions: tuple[Mention, ...]
+    qualified: tuple[tuple[str | None, float | None], ...]
     signs: Signs
 
 
@@ -87,25 +88,29 @@ class Reader:
     def _parse_sentence(self, text: str) -> tuple[tuple[_Clause, ...], tuple[str, ...] | None]:
         """Understand a sentence alone: its clauses, and the anatomies that it opens as a heading, if it does."""
         lexicon, folded = self.lexicon, fold(text)
-        words = lexicon.anatomies.find_longest(folded)
-        found = lexicon.findings.find_all(folded)
-        signs = lexicon.status.find_longest(folded)
-        cues = lexicon.cues.find_longest(folded)
-        context = longest(lexicon.context_marks.find_all(folded))
+        found = lexicon.phrases.find_all(folded)
+        words, signs, cues, context = (longest(found[name]) for name in ("anatomies", "status", "cues", "context"))
         spans: list[tuple[int, int]] = []
-        for span in split_clauses(folded, lexicon.clause_marks):
-            spans += self._split_items(span, folded, words, [*found, *signs], cues)
+        for span in split_clauses(folded, found["clauses"]):
+            spans += self._split_items(span, folded, found["clauses"], words, [*found["findings"], *signs], cues)
         clauses = []
         for span in spans:
-            named = select_findings(m for m in found if span[0] <= m.start and m.end <= span[1])
+            named = select_findings(m for m in found["findings"] if span[0] <= m.start and m.end <= span[1])
             mentions = tuple(find_mentions(folded, span, named, cues, lexicon))
             own = [owner for m in mentions if m.own and (owner := self._owner[m.finding]) is not None]
             place = find_place(folded, span, words, context, own, lexicon)
-            clauses.append(_Clause(span, place, mentions, find_signs(folded, span, signs, cues, lexicon)))
+            qualified = tuple((side(span, m.span, found["sides"]), size_mm(folded, span, m.span)) for m in mentions)
+            clauses.append(_Clause(span, place, mentions, qualified, find_signs(folded, span, signs, cues, lexicon)))
         return tuple(clauses), self._heading(folded, words)
 
     def _split_items(
-        self, span: tuple[int, int], folded: str, words: list[Match], stated: list[Match], cues: list[Match]
+        self,
+        span: tuple[int, int],
+        folded: str,
+        marks: list[Match],
+        words: list[Match],
+        stated: list[Match],
+        cues: list[Match],
     ) -> list[tuple[int, int]]:
         """Split a clause into items unless a denial holds it together."""
         groups = self.lexicon.cue_groups
@@ -117,7 +122,7 @@ class Reader:
             return [span]
         named = [word for word in words if not word.key.startswith((MASK, COLLECTIVE))]
         signs = [s for s in stated if s.key == "abnormal" or s.key.startswith(("own ", "terms "))]
-        return split_items(span, folded, self.lexicon.clause_marks, named, signs)
+        return split_items(span, folded, marks, named, signs)
 
     def _heading(self, folded: str, words: list[Match]) -> tuple[str, ...] | None:
         """Return the anatomies of a heading ("Liver: ..."), () for one of another place, None without one."""
@@ -128,13 +133,18 @@ class Reader:
         return tuple(key for key in inside if not key.startswith((FOREIGN, COLLECTIVE))) if inside else None
 
     def _resolve(self, clause: _Clause, subject: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the clause's anatomies and what the next clause may carry on."""
+        """Return the clause's anatomies and what the next clause may carry on.
+
+        A clause that names no place speaks of what was spoken of before, if it points back or states anything at all.
+        """
         place = clause.place
         if place.anatomies:
             return place.anatomies, place.anatomies
         if place.foreign or place.collective:
             return (), ()
-        return subject, subject
+        signs = clause.signs
+        says = place.anaphoric or signs.asserted or signs.removed or signs.exists or clause.mentions
+        return subject if says else (), subject
 
     def _note(self, notes: _Notes, sentence: Sentence, clause: _Clause, anatomies: tuple[str, ...]) -> None:
         """Write down what a clause says of its anatomies."""
@@ -150,9 +160,7 @@ class Reader:
                     notes.collective.add(name)
         if sentence.section in ("technique", "comparison"):
             return
-        folded = fold(sentence.text)
-        sides = self.lexicon.sides.find_all(folded) if clause.mentions else []
-        for mention in clause.mentions:
+        for mention, (where, size) in zip(clause.mentions, clause.qualified, strict=True):
             owner = self._owner[mention.finding]
             if owner is not None and owner not in anatomies:
                 continue
@@ -164,8 +172,8 @@ class Reader:
                     owner,
                     mention.finding,
                     assertion,
-                    side(clause.span, mention.span, sides),
-                    size_mm(folded, clause.span, mention.span),
+                    where,
+                    size,
                     sentence.index,
                     mention.rule,
                 )
@@ -179,7 +187,7 @@ class Reader:
         anatomies = {}
         for name in self.vocabulary.anatomies:
             verdicts = notes.verdicts.get(name, [])
-            status = _status(verdicts, name in notes.collective, name in self.lexicon.paired, summarised)
+            status = _status(verdicts, name in notes.collective, name in self.lexicon.partial, summarised)
             anatomies[name] = AnatomyReading(status, _join(sentences, notes.texts.get(name, [])))
         labels: dict[str, int | None] = {}
         for finding in self.vocabulary.findings:
@@ -193,13 +201,13 @@ MAX_HEADING_WORDS = 6
 LABELS = (("positive", 1), ("uncertain", -1), ("negative", 0))
 
 
-def _status(verdicts: list[tuple[str, str]], collective: bool, paired: bool, summarised: bool) -> str:
+def _status(verdicts: list[tuple[str, str]], collective: bool, partial: bool, summarised: bool) -> str:
     """Return an anatomy's status from its clauses' verdicts; what is removed on one side of a pair is abnormal."""
     counted = {
         verdict if not summarised or verdict == "normal" or section == "impression" else "normal"
         for verdict, section in verdicts
     }
-    if "removed" in counted and not paired:
+    if "removed" in counted and not partial:
         return "removed"
     if counted & {"abnormal", "removed"}:
         return "abnormal"

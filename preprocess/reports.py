@@ -61,7 +61,7 @@ def read_report_table(
 
 def _join_rows(reports: pd.DataFrame) -> pd.DataFrame:
     """Join the rows of one id, keep those without id apart, and say what happened in `reason`."""
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, dict[Any, Any]] = {}
     for number, row in enumerate(reports.to_dict("records")):
         key = str(row["report_id"]) or f"\0{number}"
         if key not in rows:
@@ -103,8 +103,8 @@ def link_reports(reports: pd.DataFrame, studies: Mapping[str, Iterable[str]]) ->
     found = [owners.get(report_id) for report_id in reports["report_id"]]
     linked = reports.copy()
     linked["study_id"] = pd.Series(found, index=reports.index, dtype=object)
-    keys = [key if study_id else None for key, study_id in zip(reports["report_id"], found, strict=True)]
-    linked["key"] = pd.Series(keys, index=reports.index, dtype=object)
+    fitting = [key if study_id else None for key, study_id in zip(reports["report_id"], found, strict=True)]
+    linked["key"] = pd.Series(fitting, index=reports.index, dtype=object)
     linked["reason"] = [
         NO_STUDY if study_id is None and reason != NO_ID else reason
         for study_id, reason in zip(found, reports["reason"], strict=True)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,10 +13,14 @@ from preprocess.study import Settings, StudyTask, process_study, record
 
 logger = logging.getLogger(__name__)
 
+PER_WORKER = 2
+"""Studies handed out to each process at a time: the one it does, and the next."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _QUIET = {
     "distributed.logging": {"distributed": "critical"},
-    "distributed.scheduler.allowed-failures": 1,
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.limit": "1 day",
 }
@@ -44,28 +49,54 @@ def run_tasks(
 
 
 def _on_cluster(tasks: Sequence[StudyTask], settings: Settings, workers: int) -> Iterator[Piece]:
-    """Pieces as they come; a study whose worker process dies is recorded too."""
-    from distributed import as_completed
+    """Pieces as they come.
 
+    A process that dies takes several studies with it: the one that killed it and those that waited for it. Each of
+    them is tried once more, alone, and recorded if the process dies again.
+    """
     with _cluster(workers) as client:
-        shared = client.scatter(settings, broadcast=True)
-        futures = {client.submit(process_study, task, shared, pure=False, retries=0): task for task in tasks}
-        for future in as_completed(list(futures)):
-            task = futures[future]
-            if future.status == "finished":
-                yield future.result()
-            else:
-                yield _lost(future.exception(), task, settings)
-            future.release()
+        lost: list[StudyTask] = []
+        yield from _in_flight(client, tasks, settings, PER_WORKER * workers, lost)
+        for task in lost:
+            logger.warning("study %s was under way when a worker process died; it is tried once more", task.study_id)
+            again: list[StudyTask] = []
+            yield from _in_flight(client, [task], settings, 1, again)
+            if again:
+                yield _killed(task, settings)
 
 
-def _lost(error: BaseException, task: StudyTask, settings: Settings) -> Piece:
-    """Records a study whose worker died, most often for want of memory; other errors go on to the caller."""
+def _in_flight(
+    client: Any, tasks: Sequence[StudyTask], settings: Settings, most: int, lost: list[StudyTask]
+) -> Iterator[Piece]:
+    """Pieces of tasks, `most` handed out at a time; those whose process dies are added to `lost`."""
+    from distributed import as_completed
     from distributed.scheduler import KilledWorker
 
-    if not isinstance(error, KilledWorker):
-        raise error
-    message = "its worker process was killed, most likely for want of memory: use fewer workers"
+    waiting = deque(tasks)
+    running: dict[Any, StudyTask] = {}
+
+    def hand_out() -> list[Any]:
+        handed = []
+        while waiting and len(running) < most:
+            task = waiting.popleft()
+            handed.append(client.submit(process_study, task, settings, pure=False, retries=0))
+            running[handed[-1]] = task
+        return handed
+
+    ended = as_completed(hand_out())
+    for future in ended:
+        task = running.pop(future)
+        error = future.exception()
+        if isinstance(error, KilledWorker):
+            lost.append(task)
+        else:
+            yield future.result()  # raises what the worker raised
+        for handed in hand_out():
+            ended.add(handed)
+
+
+def _killed(task: StudyTask, settings: Settings) -> Piece:
+    """Records a study whose process died twice."""
     piece = Piece(
         task.study_id,
         task.patient_id,
@@ -73,7 +104,7 @@ def _lost(error: BaseException, task: StudyTask, settings: Settings) -> Piece:
         task.digest,
         stage="worker",
         reason=str(Reason.OUT_OF_MEMORY),
-        message=message,
+        message="its worker process was killed twice, most likely for want of memory: use fewer workers",
     )
     record(piece, settings)
     return piece
@@ -96,7 +127,8 @@ def _cluster(workers: int) -> Iterator[Any]:
                 threads_per_worker=1,
                 processes=True,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # a free port for what dask calls its dashboard, which stays empty
+                scheduler_kwargs={"dashboard": False},
                 silence_logs=logging.CRITICAL,
             ) as cluster,
             Client(cluster) as client,

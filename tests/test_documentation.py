@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ctvlp.cli import COMMANDS, compose_config
+from preprocess.errors import Reason
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -50,3 +51,8 @@ def test_commands_of_the_documentation_are_understood(line):
 
 def test_the_readme_shows_commands():
     assert len(commands(ROOT / "README.md")) >= 5
+
+
+def test_every_reason_of_failure_is_explained():
+    rows = re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "docs" / "store.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert rows == [reason.value for reason in Reason]

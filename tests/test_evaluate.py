@@ -173,3 +173,17 @@ def test_result_does_not_depend_on_row_order() -> None:
         shuffled.findings.sort_values("finding", ignore_index=True),
         plain.findings.sort_values("finding", ignore_index=True),
     )
+
+
+def test_ids_of_labels_are_translated(tmp_path: Path) -> None:
+    scores, labels = score_table()
+    keyed = labels.assign(study_id="1.2." + labels["study_id"].str[1:])
+    ids = pd.DataFrame({"key": keyed["study_id"], "study_id": labels["study_id"]}).iloc[:50]
+    ids.to_csv(tmp_path / "ids.csv", index=False)
+    keyed.to_csv(tmp_path / "labels.csv", index=False)
+    result = evaluate(scores, tmp_path / "labels.csv", ids=tmp_path / "ids.csv", resamples=10)
+    plain = evaluate(scores, labels.iloc[:50], resamples=10)
+    pd.testing.assert_frame_equal(result.findings, plain.findings)
+    assert f"ids={tmp_path / 'ids.csv'}" in result.provenance["command"]
+    with pytest.raises(InputError, match="ids: no column key"):
+        evaluate(scores, keyed, ids=ids.rename(columns={"key": "id"}))

@@ -10,7 +10,7 @@ import pytest
 from ctvlp.page.build import build_page, render_page
 from ctvlp.page.content import PageContent
 from preprocess.errors import InputError
-from tests.chromium import Browser, Page, chromium
+from tests.chromium import Browser, Page, chromium, require_chromium
 from tests.page_content import full_content, without_truth
 
 WIDE, NARROW = (1440, 1000), (390, 844)
@@ -122,6 +122,15 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(content: PageContent, 
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"index\.html: cannot write the page: "):
         build_page(tmp_path / "file" / "index.html", content)
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", "Failed"), ("", "Skipped")])
+def test_a_missing_browser_fails_under_ci_only(monkeypatch, ci: str, outcome: str) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(BaseException, match="chromium is not installed") as caught:  # outcomes are no Exceptions
+        require_chromium()
+    assert type(caught.value).__name__ == outcome
 
 
 @pytest.mark.chromium

@@ -12,7 +12,6 @@ import pandas as pd
 import pydicom
 import pytest
 import SimpleITK as sitk
-from scipy.special import ndtri
 
 from benchmarks.shortcuts import draft_archive, mean_auroc
 from preprocess.errors import InputError
@@ -72,12 +71,10 @@ def study_ids(archive: Path) -> list[str]:
     return pd.read_parquet(archive / "truth" / "findings.parquet")["study_id"].tolist()
 
 
-def tree_digest(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(str(path.relative_to(folder)).encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+def file_digests(folder: Path) -> dict[str, str]:
+    """Path below the folder to the digest of the file."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def test_layout(archive: Path) -> None:
@@ -201,7 +198,7 @@ def test_split_is_by_patient(archive: Path) -> None:
 def test_any_number_of_workers_gives_the_same_files(tmp_path: Path) -> None:
     simulate_archive(tmp_path / "one", studies=2, seed=5, site="B", workers=1)
     simulate_archive(tmp_path / "two", studies=2, seed=5, site="B", workers=2)
-    assert tree_digest(tmp_path / "one") == tree_digest(tmp_path / "two")
+    assert file_digests(tmp_path / "one") == file_digests(tmp_path / "two")
 
 
 def test_another_seed_gives_another_archive(coarse_sites: None, tmp_path: Path, archive: Path) -> None:
@@ -331,7 +328,6 @@ def test_site_a_draws_independently_and_site_b_together() -> None:
 def test_findings_of_uncovered_anatomies_are_not_drawn() -> None:
     drawn = [draw_findings(stream(4, n), load_prevalence(), sites.SITE_A, {"liver"}) for n in range(60)]
     assert {finding.split(".")[0] for row in drawn for finding in row} == {"liver"}
-    assert ndtri(0.5) == 0
 
 
 @pytest.fixture(scope="module")

@@ -109,6 +109,8 @@ def kidneys(frame: Frame, rng: np.random.Generator) -> list[Organ]:
         ]
         top: Point = (33 * side if side > 0 else -30, spine_p(45) - 14, s + 62)
         gland = frame.organ(rng, top, shift_mm=2.0, size_sd=0.1)
+        bed = gland.ellipsoid((top[0] + 3 * side, top[1] + 1, top[2] - 2), (13, 19, 20))
+        found.append(solid(f"adrenal_fat_{word}", (bed,), "fat", LIVER + 1))  # no gland lies in the liver
         found.append(solid(f"adrenal_gland_{word}", _adrenal(gland, top, side), "adrenal", ADRENAL))
     return found
 

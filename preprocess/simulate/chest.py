@@ -130,7 +130,8 @@ def great_vessels(frame: Frame) -> list[Organ]:
         frame.tube([(18, -24, 206), (40, 10, 208)], [12, 8]),
     ]
     veins = [frame.tube([(14 * side, 12, 172), (48 * side, 20, 166)], [7, 5]) for side in (-1, 1)]
-    found = [
+    return [
+        *_paired_vessels(frame),
         solid("aorta", (frame.tube(aorta, radii),), "blood_arterial", VESSELS),
         solid("inferior_vena_cava", (frame.tube(cava, 11.0),), "blood_venous", VESSELS),
         solid(
@@ -142,6 +143,11 @@ def great_vessels(frame: Frame) -> list[Organ]:
         solid("common_carotid_artery_left", (frame.tube([(6, 0, 254), (20, 2, 340)], 4.5),), "blood_arterial", VESSELS),
         solid("subclavian_artery_left", (frame.tube([(16, 16, 252), (30, 20, 305)], 5.0),), "blood_arterial", VESSELS),
     ]
+
+
+def _paired_vessels(frame: Frame) -> list[Organ]:
+    """Build the iliac arteries and veins, and the brachiocephalic veins."""
+    found: list[Organ] = []
     for side, word in ((-1, "right"), (1, "left")):
         way: list[Point] = [
             (4 + 3 * side, 4, -104),

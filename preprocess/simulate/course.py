@@ -59,7 +59,7 @@ def courses(plan: BodyPlan, structure: str) -> list[Course]:
 
 
 def clear_share(area: Area, course: Course, shares: Vector, within: Mask, reach_mm: float) -> float:
-    """Return the first of `shares` of the way round which most of a ball of `reach_mm` lies in `within`, else the best.
+    """Return the first of `shares` of the way round which much of a ball of `reach_mm` lies in `within`, else the best.
 
     Where organs press on each other, parts of a tube's course lie under another organ.
     """
@@ -67,7 +67,7 @@ def clear_share(area: Area, course: Course, shares: Vector, within: Mask, reach_
     for share in shares:
         where = area.grid.box(course.at(float(share))[0] - reach_mm, course.at(float(share))[0] + reach_mm)
         free.append(float(within[where].mean()) if where is not None else 0.0)
-        if free[-1] > 0.75:
+        if free[-1] > 0.6:
             break
     return float(shares[int(np.argmax(free))])
 

@@ -5,7 +5,7 @@ import numpy as np
 from preprocess.simulate.area import Area, along, extent_mm, middle, midline, place
 from preprocess.simulate.blobs import beads, blob, gain, gravel, patches, sized, speckled, uneven, worm
 from preprocess.simulate.lesions_liver import vein_hu
-from preprocess.simulate.lesions_upper import section
+from preprocess.simulate.lesions_upper import seat_in_gland, section
 from preprocess.simulate.paint import cover, infiltrate, layer, lining, stamp
 from preprocess.simulate.recipe import Note, Recipe
 from preprocess.simulate.shapes import draw_waves, union
@@ -82,7 +82,7 @@ def pancreatitis(area: Area, severity: float, rng: np.random.Generator) -> Note:
 def pancreas_cancer(area: Area, severity: float, rng: np.random.Generator) -> Note:
     """Draw an infiltrating mass in the right half of the gland with a dilated duct to its left."""
     radius = sized(6, 17, severity, rng)
-    centre = place(area, rng, depth_mm=4, high=(0.55, 1, 1))
+    centre = seat_in_gland(area, float(rng.uniform(0.03, 0.6))) + rng.normal(scale=2.5, size=3)
     line = midline(area, 0, step_mm=8.0)
     beyond = line[line[:, 0] > centre[0]]
     if len(beyond) > 1:

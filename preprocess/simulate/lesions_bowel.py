@@ -84,7 +84,12 @@ def colon_obstruction(area: Area, severity: float, rng: np.random.Generator) -> 
     part = course.stretch(0.0, stop)
     wide = Course(part.points, part.radii * between(1.0, 1.75, severity))
     within = around(area, "stomach")
-    kind = {"wall_mm": 2.0, "wall_hu": _WALL[area.phase], "fluid_hu": 18.0, "gas": float(rng.uniform(0.4, 0.6)) * severity}
+    kind = {
+        "wall_mm": 2.0,
+        "wall_hu": _WALL[area.phase],
+        "fluid_hu": 18.0,
+        "gas": float(rng.uniform(0.4, 0.6)) * severity,
+    }
     draw_loop(area, wide, rise(severity), within=within, label=area.number("colon"), **kind)
     return Note(part=colon_part(stop), size_mm=2 * float(wide.radii.max()))
 
@@ -149,7 +154,12 @@ def small_obstruction(area: Area, severity: float, rng: np.random.Generator) -> 
     upto = float(rng.uniform(0.55, 0.9))
     widest = 0.0
     within, label = area.organ | area.free(), area.number("small_bowel")
-    kind = {"wall_mm": 1.8, "wall_hu": _WALL[area.phase], "fluid_hu": 17.0, "gas": float(rng.uniform(0.15, 0.42)) * severity}
+    kind = {
+        "wall_mm": 1.8,
+        "wall_hu": _WALL[area.phase],
+        "fluid_hu": 17.0,
+        "gas": float(rng.uniform(0.15, 0.42)) * severity,
+    }
     for course in loops(area):
         part = course.stretch(0.0, upto)
         wide = Course(part.points, part.radii * between(1.0, 1.75, severity))

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from preprocess.simulate.area import Area, middle, place, tip
+from preprocess.simulate.area import Area, middle, place
+from preprocess.simulate.course import courses
 from preprocess.simulate.paint import between, cover, lining, mottled, rise, stamp
 from preprocess.simulate.recipe import Note, Recipe
 from preprocess.simulate.scene import Floats
@@ -40,10 +41,11 @@ def bulk(area: Area) -> Floats:
 
 def hilum(area: Area) -> Vector:
     """Return the liver's hilum: the right end of the portal vein, or else a place where it usually lies."""
-    portal = area.mask((PORTAL,))
     centre = middle(area)
-    if portal.sum() > 20:
-        return np.asarray(0.75 * tip(area, (-1, 0, 0.6), mask=portal, share=0.06) + 0.25 * centre)
+    found = courses(area.scene.plan, PORTAL)
+    if found:
+        ends = found[0].points[[0, -1]]
+        return np.asarray(0.75 * ends[np.argmin(ends[:, 0])] + 0.25 * centre)
     return np.asarray(centre + np.array([25.0, 15.0, -10.0]))
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from preprocess.simulate.area import Area, along, extent_mm, middle, midline, mm_within, place, tip
+from preprocess.simulate.course import courses
 from preprocess.simulate.lesions_liver import WATER_HU, hemangioma, vein_hu
 from preprocess.simulate.paint import between, cover, infiltrate, layer, lining, mottled, rise, stamp
 from preprocess.simulate.recipe import Note, Recipe
@@ -75,10 +76,20 @@ def section(area: Area, point: Vector) -> str:
     return "head" if share < 0.35 else "body" if share < 0.7 else "tail"
 
 
+def seat_in_gland(area: Area, share: float) -> Vector:
+    """Return a point on the pancreas's axis at a share of the way from its head to its tail."""
+    found = courses(area.scene.plan, "pancreas")
+    line = found[0].points if found else midline(area, 0)
+    line = line if line[0, 0] < line[-1, 0] else line[::-1]
+    low, high = tip(area, (-1, 0, 0))[0], tip(area, (1, 0, 0))[0]
+    seen = line[(line[:, 0] >= low - 6) & (line[:, 0] <= high + 6)]
+    return along(seen if len(seen) > 1 else midline(area, 0), share)
+
+
 def pancreas_cancer(area: Area, severity: float, rng: np.random.Generator) -> Note:
     """Draw one ill-defined mass that enhances less than the gland and bulges from it."""
     radius = between(5.0, 19.0, severity) * float(rng.uniform(0.85, 1.1))
-    centre = place(area, rng, depth_mm=4)
+    centre = seat_in_gland(area, float(rng.uniform(0.05, 0.95))) + rng.normal(scale=2.0, size=3)
     shape = lobed(ball(centre, radius), draw_waves(rng, 1.4 * radius), 0.12 * radius)
     paint = mottled(_POOR[area.phase], 8.0, draw_waves(rng, 9.0))
     stamp(area, shape, paint, rise(severity), within=area.soft(), label=area.number("pancreas"))
@@ -123,8 +134,8 @@ def portal_hypertension(area: Area, severity: float, rng: np.random.Generator) -
     """Draw winding collateral veins beside the dilated splenic vein."""
     line = midline(area, 0, step_mm=8.0)
     for _ in range(5):
-        start = along(line, float(rng.uniform(0.5, 1))) + rng.normal(scale=5.0, size=3)
-        curve = bent(start + np.cumsum(np.vstack([np.zeros(3), rng.normal(scale=6.0, size=(5, 3))]), axis=0), 14)
+        start = along(line, float(rng.uniform(0.5, 1))) + rng.normal(scale=4.0, size=3)
+        curve = bent(start + np.cumsum(np.vstack([np.zeros(3), rng.normal(scale=4.5, size=(4, 3))]), axis=0), 14)
         shape = tube(curve, between(0.6, 3.4, severity))
         stamp(area, shape, vein_hu(area), rise(severity), within=area.free() | area.organ)
     return Note(size_mm=between(12.0, 21.0, severity))

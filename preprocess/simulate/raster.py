@@ -41,7 +41,10 @@ GAS: dict[str, tuple[float, float]] = {
     "esophagus": (-0.9, 0.8),
 }
 CONTENT_TEXTURE_HU = {"colon": 45.0, "stomach": 9.0, "small_bowel": 7.0}
-INNER_FAT = ("abdominal_cavity", "mediastinum", "pericardial_fat", "renal_sinus_left", "renal_sinus_right")
+INNER_FAT = (
+    "abdominal_cavity", "mediastinum", "pericardial_fat", "renal_sinus_left", "renal_sinus_right", "adrenal_fat_left",
+    "adrenal_fat_right",
+)  # fmt: skip
 """Fat inside the body, named `inner_fat` among a scene's lumens: lesions grow into it, not under the skin."""
 GUT_FLOOR = 10  # priority from which organs belong to the abdominal cavity
 FREE = ("esophagus", "heart", "atrial_appendage_left")

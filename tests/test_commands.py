@@ -1,0 +1,136 @@
+"""Each command's configuration fits the function that it feeds, and bad input ends with one line and status 2."""
+
+import inspect
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ctvlp.cli import compose_config, config_dir, main
+from preprocess.pipeline import preprocess_archive
+from preprocess.simulate.archive import simulate_archive
+from preprocess.text_tables import reports_to_tables
+
+REQUIRED = {
+    "simulate": ["out=x"],
+    "preprocess": ["archive=a", "out=x"],
+    "reports": ["reports=r", "out=x"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [("simulate", simulate_archive), ("preprocess", preprocess_archive), ("reports", reports_to_tables)],
+)
+def test_configuration_names_the_functions_arguments(name, function):
+    parameters = set(inspect.signature(function).parameters) - {"progress"}
+    assert set(compose_config(name, REQUIRED[name])) == parameters
+
+
+def test_screen_evaluate_and_demo_configurations_name_their_functions_arguments():
+    from ctvlp.demo import run_demo
+    from ctvlp.evaluate import evaluate
+    from ctvlp.screen import screen
+
+    for name, function, words in [
+        ("screen", screen, ["store=s", "checkpoint=c", "out=x"]),
+        ("evaluate", evaluate, ["scores=s", "labels=l", "out=x"]),
+        ("demo", run_demo, ["out=x"]),
+    ]:
+        parameters = set(inspect.signature(function).parameters) - {"progress", "tell"}
+        assert set(compose_config(name, words)) == parameters
+
+
+def test_training_configuration_states_the_defaults():
+    from ctvlp.configuration import build_model_config, build_settings
+    from ctvlp.model import ModelConfig
+    from ctvlp.settings import TrainingSettings
+
+    config = compose_config("train", ["store=s", "out=x"])
+    assert build_settings(config["training"]) == TrainingSettings()
+    assert build_model_config(config["model"]) == ModelConfig()
+    settings = set(asdict(ModelConfig())) - {"patch_by_anatomy"}
+    assert set(config["model"]) - {"size"} == settings
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml")))
+def test_every_experiment_composes_and_changes_something(experiment):
+    from ctvlp.configuration import build_model_config, build_settings
+    from ctvlp.settings import TrainingSettings
+
+    config = compose_config("train", ["store=s", "out=x", f"experiment={experiment}"])
+    build_model_config(config["model"])
+    assert build_settings(config["training"]) != TrainingSettings()
+
+
+@pytest.mark.parametrize("size", ["bench", "tiny", "small", "base"])
+def test_every_size_composes(size):
+    from ctvlp.configuration import build_model_config
+
+    config = compose_config("train", ["store=s", "out=x", f"model.size={size}", "model.depth=2"])
+    assert build_model_config(config["model"]).depth == 2
+
+
+def broken_nifti(folder: Path) -> None:
+    (folder / "a.nii.gz").write_bytes(b"no image")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        pytest.param(["preprocess", "archive=nowhere", "masks=masks", "out=store"], "nowhere", id="missing-archive"),
+        pytest.param(["preprocess", "archive=archive", "masks=nowhere", "out=store"], "nowhere", id="missing-masks"),
+        pytest.param(["preprocess", "archive=archive", "masks=masks", "out=store"], "archive", id="empty-archive"),
+        pytest.param(["preprocess", "archive=archive", "masks=masks", "out=file"], "file", id="output-is-a-file"),
+        pytest.param(["preprocess", "archive=images", "masks=masks", "out=/proc/x/store"], "/proc", id="read-only"),
+        pytest.param(["preprocess", "archive=archive", "out=store"], "masks", id="no-masks"),
+        pytest.param(
+            ["preprocess", "archive=archive", "masks=masks", "out=store", "vocabulary=ct99"], "ct99", id="vocabulary"
+        ),
+        pytest.param(["reports", "reports=nowhere.csv", "out=text"], "nowhere.csv", id="missing-reports"),
+        pytest.param(["reports", "reports=table.csv", "out=text"], "study_id", id="missing-column"),
+        pytest.param(["check", "store=nowhere"], "nowhere", id="missing-store"),
+        pytest.param(["train", "store=nowhere", "out=run"], "nowhere", id="train-missing-store"),
+        pytest.param(
+            ["screen", "store=nowhere", "checkpoint=run", "out=screening"], "nowhere", id="screen-missing-store"
+        ),
+        pytest.param(["evaluate", "scores=no.parquet", "labels=l.csv", "out=m"], "no.parquet", id="missing-scores"),
+        pytest.param(["simulate", "out=full", "studies=1"], "full", id="output-not-empty"),
+        pytest.param(["simulate", "out=x", "studies=0"], "studies=0", id="no-study"),
+        pytest.param(["simulate", "out=x", "site=C"], "C", id="unknown-site"),
+    ],
+)
+def test_bad_input_gives_one_line_status_2_and_nothing_written(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("archive", "images", "masks", "full"):
+        (tmp_path / folder).mkdir()
+    broken_nifti(tmp_path / "images")
+    (tmp_path / "full" / "kept.txt").write_text("kept")
+    (tmp_path / "file").write_text("a file")
+    (tmp_path / "table.csv").write_text("id,text\n1,Normal.\n")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(words) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ctvlp: ")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_unreadable_study_is_named_and_ends_with_status_1(tmp_path, capsys):
+    archive, masks = tmp_path / "archive", tmp_path / "masks"
+    archive.mkdir()
+    masks.mkdir()
+    broken_nifti(archive)
+    broken_nifti(masks)
+    assert main(["preprocess", f"archive={archive}", f"masks={masks}", f"out={tmp_path / 'store'}", "workers=1"]) == 1
+    assert "1 failed" in capsys.readouterr().out
+    assert "UNREADABLE" in (tmp_path / "store" / "failures.jsonl").read_text()
+
+
+def test_commands_and_configuration_files_match():
+    from ctvlp.cli import COMMANDS
+
+    assert {path.stem for path in config_dir().glob("*.yaml")} == set(COMMANDS)
+    for name in COMMANDS:
+        assert isinstance(yaml.safe_load((config_dir() / f"{name}.yaml").read_text(encoding="utf-8")), dict)
