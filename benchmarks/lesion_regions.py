@@ -8,6 +8,7 @@ Exit status 1 if the median of any finding is below 0.9, or it was never drawn.
 """
 
 import argparse
+import json
 import sys
 import tempfile
 from collections import defaultdict
@@ -22,7 +23,6 @@ from preprocess.geometry import index_from_lps, lps_from_index
 from preprocess.pipeline import preprocess_archive
 from preprocess.simulate.archive import simulate_archive
 from preprocess.simulate.truth import read_voxels
-from preprocess.simulate.version import SIMULATOR_VERSION, simulator_digest
 from preprocess.store import Store
 from preprocess.vocabulary import load_vocabulary
 
@@ -88,7 +88,9 @@ def main() -> int:
         shares: dict[str, list[float]] = defaultdict(list)
         for finding, share in measure(simulated, Store(out)):
             shares[finding].append(share)
-    print(f"simulator {SIMULATOR_VERSION} ({simulator_digest()}), {summary.done} studies, {summary.failed} failed")
+        made = json.loads((simulated / "truth" / "simulation.json").read_text())
+    print(f"simulator {made['version']} ({made['digest']}), site {made['site']}, seed {made['seed']}")
+    print(f"{summary.done} studies, {summary.failed} failed")
     good = report(shares)
     print(f"median share in the region at least {WANTED} for every finding: {'yes' if good else 'NO'}")
     return 0 if good else 1

@@ -34,8 +34,9 @@ class Evaluation:
     Attributes:
         findings: One row a finding, in the order of the scores: `n`, `positives`, `auroc`, `ap`, `within` (AUROC among
             studies in which that anatomy is abnormal) and `normality` (AUROC of the plain abnormality score), each with
-            `_low` and `_high`; `within_n`, `within_positives`, `brier`, `ece`, `below_half`, `counted` and
-            `counted_within` (enough positives, and negatives, for the means), and one `excluded_<reason>` a reason.
+            `_low` and `_high` (empty with fewer than `min_positives` of either class: resamples of a handful deceive);
+            `within_n`, `within_positives`, `brier`, `ece`, `below_half`, `counted` and `counted_within` (enough
+            positives, and negatives, for the means), and one `excluded_<reason>` a reason.
         means: Mean over the counted findings of `auroc`, `ap`, `within`, `normality`, with its interval.
         resampled: (r,) mean AUROC in each resample: paired comparisons need it.
         counts: Patients, studies, judged pairs, exclusions by reason, counted findings, findings below 0.5.
@@ -172,7 +173,7 @@ def _figures(
     for finding, group in rows.groupby("finding", sort=False):
         judged = group[group["excluded"] == ""]
         columns = studies.index.get_indexer(pd.Index(judged["study_id"]))
-        record, resampled = _finding_figures(judged, np.take(weights, columns, axis=1))
+        record, resampled = _finding_figures(judged, np.take(weights, columns, axis=1), min_positives)
         record["counted"] = bool(record["positives"] >= min_positives and np.isfinite(record["auroc"]))
         enough = min(record["within_positives"], record["within_n"] - record["within_positives"]) >= min_positives
         record["counted_within"] = bool(record["counted"] and enough)
@@ -184,7 +185,9 @@ def _figures(
     return pd.DataFrame(records), {name: np.stack(values) for name, values in drawn.items()}
 
 
-def _finding_figures(judged: pd.DataFrame, weights: Floats) -> tuple[dict[str, Any], dict[str, Floats]]:
+def _finding_figures(
+    judged: pd.DataFrame, weights: Floats, min_positives: int
+) -> tuple[dict[str, Any], dict[str, Floats]]:
     positive = judged["truth"].to_numpy() == 1
     score = judged["probability"].to_numpy(float)
     plain = judged["abnormal_probability"].to_numpy(float)
@@ -201,7 +204,8 @@ def _finding_figures(judged: pd.DataFrame, weights: Floats) -> tuple[dict[str, A
         usable = bool(np.isfinite(by).all())  # a table without plain abnormality scores has none
         both = np.concatenate([np.ones((1, len(by))), drawn])
         values = statistic(truth, by, both) if usable else np.full(len(both), np.nan)
-        estimate = metrics.interval(float(values[0]), values[1:])
+        enough = min(int(truth.sum()), int((~truth).sum())) >= min_positives
+        estimate = metrics.interval(float(values[0]), values[1:] if enough else values[:0])
         record |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
         resampled[name] = values[1:]
     record |= {"within_n": int(inside.sum()), "within_positives": int(positive[inside].sum())}

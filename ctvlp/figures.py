@@ -16,16 +16,17 @@ Bytes = NDArray[np.uint8]
 LUNG_HU, SOFT_HU, BONE_HU = (-1150.0, 350.0), (-160.0, 240.0), (-450.0, 1050.0)
 """Windows of the page (low, high) in HU."""
 
+_BONE_SPREAD_HU = 250.0  # between the 10th and 90th percentile: enhanced organs are bright too, but even
 _HEAT = np.array([[255, 214, 92], [255, 140, 40], [222, 48, 84]], dtype=np.float64)  # RGB from weak to strong
 _HEAT_ALPHA = 150.0
 
 
 def display_window(organ_hu: NDArray[np.integer]) -> tuple[float, float]:
     """Choose the window (low, high) in HU by what the organ is made of: air, bone or soft tissue."""
-    middle = float(np.median(organ_hu)) if organ_hu.size else 0.0
+    low, middle, high = np.percentile(organ_hu, [10, 50, 90]) if organ_hu.size else (0.0, 0.0, 0.0)
     if middle < -400:
         return LUNG_HU
-    return BONE_HU if middle > 140 else SOFT_HU
+    return BONE_HU if middle > 50 and high - low > _BONE_SPREAD_HU else SOFT_HU
 
 
 def apply_window(hu: NDArray[np.generic], window_hu: tuple[float, float]) -> Bytes:

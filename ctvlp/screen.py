@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from ctvlp import __version__
-from ctvlp.page.archive import summarize_archive
+from ctvlp.page.archive import find_simulation, summarize_archive
 from ctvlp.page.build import LABELS_USED, build_page
 from ctvlp.page.content import PageContent
 from ctvlp.page.studies import Sources, choose_studies, view_studies
@@ -113,6 +113,7 @@ def build_report(
         subtitle=f"Zero-shot scores of {len(run.vocabulary.findings)} findings in {total} "
         f"stud{'y' if total == 1 else 'ies'}, with the evidence behind them.",
         archive=summarize_archive(store),
+        simulation=find_simulation(store),
         studies=view_studies(sources, chosen),
         study_rule=rule,
         rank_name=f"the {total} studies screened",

@@ -1,10 +1,12 @@
 """The crop encoder: patches of a crop, seen through HU windows, as tokens of a transformer."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from monai.networks.blocks import TransformerBlock
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn import functional as F
 
 from ctvlp.batches import ImageBatch
@@ -116,8 +118,9 @@ class CropEncoder(nn.Module):
         first = (crops + self.measure(batch.measures)).unsqueeze(1)
         tokens = torch.cat([first, tokens], dim=1) + self.kind[batch.anatomy]  # (B, 1 + T, width)
         exists = F.pad(exists, (1, 0), value=True)
-        for block in self.blocks:
-            tokens = block(tokens, attn_mask=exists[:, None, None, :])
+        with _attention_kernel(tokens.device):
+            for block in self.blocks:
+                tokens = block(tokens, attn_mask=exists[:, None, None, :])
         return self.norm(tokens), exists
 
     def channels(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
@@ -137,6 +140,11 @@ def _build_block(width: int, hidden: int, heads: int) -> TransformerBlock:
     block = TransformerBlock(width, hidden, heads, qkv_bias=True, use_flash_attention=True)
     block.norm_cross_attn = nn.Identity()  # MONAI leaves weights there that nothing uses
     return block
+
+
+def _attention_kernel(device: torch.device) -> AbstractContextManager[None]:
+    """On a CPU, the plain kernel: torch's fused one (2.14) gives other last digits on its first call in a process."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 def _place_features(positions_mm: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ def _acts(folded: str, cue: Match, mention: tuple[int, int], group: CueGroup, st
 
 def _same_bracket(folded: str, cue: Match, mention: tuple[int, int]) -> bool:
     """A cue in brackets acts inside them; one that opens them ("nodule (?)") also on what stands before."""
-    for bracket in CLOSED.finditer(folded):
+    for bracket in CLOSED.finditer(folded) if "(" in folded else ():
         if bracket.start() < cue.start < bracket.end():
             near = mention[0] if cue.end <= mention[0] else mention[1]
             within = bracket.start() < near <= bracket.end()

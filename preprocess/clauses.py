@@ -13,6 +13,7 @@ from preprocess.phrases import Match
 
 STRONG = re.compile(r"[;:](?=\s)")
 COMMA = re.compile(r",(?=\s)")
+LAST_WORDS = 3
 SUBJECT = re.compile(r"\w")
 CLOSED = re.compile(r"\([^()]*\)")
 
@@ -63,10 +64,26 @@ def _split_weak(folded: str, start: int, end: int, marks: _Marks) -> list[tuple[
     clauses: list[tuple[int, int]] = []
     begin = start
     for place, following in pairwise(places[1:]):
+        if _ends_statement(folded, begin, place, marks):
+            verb = next((verb for verb in marks.verbs if verb >= place), end)
+            following = next((edge for edge in places if edge > verb), end)
         if _separates((begin, place), (place, following), folded, marks):
             clauses.append((begin, place))
             begin = place
     return [*clauses, (begin, end)]
+
+
+def _ends_statement(folded: str, begin: int, place: int, marks: _Marks) -> bool:
+    """Whether what stands before `place` is complete, so that a list behind it belongs to the next verb.
+
+    So it is where the verb stands among the last words ("the liver is normal, spleen and kidneys are enlarged"), and
+    before a comma followed by a conjunction.
+    """
+    verbs = _within((begin, place), marks.verbs)
+    if not verbs:
+        return False
+    doubled = folded[place : place + 1] == "," and any(place < edge <= place + 2 for edge in marks.weak)
+    return doubled or len(folded[verbs[-1] : place].split()) <= LAST_WORDS
 
 
 def _separates(left: tuple[int, int], right: tuple[int, int], folded: str, marks: _Marks) -> bool:

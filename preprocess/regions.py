@@ -17,8 +17,8 @@ Box = tuple[slice, slice, slice]
 Bools = npt.NDArray[np.bool_]
 T = TypeVar("T", bound=np.generic)
 
-COARSE_MM = 4.0
-"""Regions are computed on blocks of whole source voxels of about this size; the organ's mask never is."""
+COARSE_MM = {"none": 4.0, "hull": 4.0, "thorax": 6.0}
+"""Regions are computed on blocks of whole source voxels of about this size, by fill; the organ's mask never is."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def anatomy_region(
     """
     boxes = structure_boxes(label_map) if boxes is None else boxes
     rule, spacing = anatomy.region, np.array(label_map.spacing_mm)
-    block = np.maximum(1, np.rint(COARSE_MM / spacing)).astype(np.int64)
+    block = np.maximum(1, np.rint(COARSE_MM[rule.fill] / spacing)).astype(np.int64)
     companions = [number for number in structures_named(label_map.names, rule.companions) if number in boxes]
     organ_box = _box(organ.start, organ.parts.shape)
     whole = _union([organ_box, *(boxes[number] for number in companions)]) or organ_box

@@ -18,6 +18,9 @@ NUMBERED = re.compile(r"^\(?\d{1,2}[.)]\s+(?=\D)")
 TRAILING = re.compile(r"[\s\"\u2022\u201c\u201d\u201f\u00ab*]+$")
 MAX_PARENTHESIS = 240
 MIN_PLAIN = 2
+MAX_SENTENCE = 1200
+"""Characters after which a sentence is cut at a blank: nobody writes longer ones, but an export may lose all stops."""
+
 ASIDE = ("history", "technique", "comparison")
 MARK = re.compile(
     r"(?P<stop>[.!?]+[)\]]?(?=\s|$|[\"\u201c\u201d\u201f\u2022]))"
@@ -96,7 +99,7 @@ def split_sentences(text: str, rules: SentenceRules) -> list[Sentence]:
         (m.start("name"), m.end(), rules.header_sections[" ".join(m["name"].lower().split())])
         for m in rules.header_pattern.finditer(text)
     ]
-    bounds = sorted({0, len(text), *(start for start, _, _ in headers), *_boundaries(text, rules)})
+    bounds = _limited(text, sorted({0, len(text), *(start for start, _, _ in headers), *_boundaries(text, rules)}))
     spans = _merge_empty(text, [(a, b) for a, b in pairwise(bounds)], headers)
     sentences: list[Sentence] = []
     quoted = None if headers else _summary(text, spans, rules)
@@ -108,6 +111,17 @@ def split_sentences(text: str, rules: SentenceRules) -> list[Sentence]:
         listed = listed or bool(opened) or "\n" in text[max(0, start - 1) : body + 1]
         sentences.append(Sentence(len(sentences), section, content, start, end, listed))
     return sentences
+
+
+def _limited(text: str, bounds: Sequence[int]) -> list[int]:
+    """Add bounds at blanks so that no stretch is longer than `MAX_SENTENCE` (where it has blanks at all)."""
+    limited = list(bounds[:1])
+    for bound in bounds[1:]:
+        while bound - limited[-1] > MAX_SENTENCE:
+            blank = text.rfind(" ", limited[-1] + 1, limited[-1] + MAX_SENTENCE)
+            limited.append(blank if blank > 0 else limited[-1] + MAX_SENTENCE)
+        limited.append(bound)
+    return limited
 
 
 def _section_at(text: str, place: int, headers: Sequence[tuple[int, int, str]], quoted: int | None) -> str:

@@ -22,7 +22,9 @@ def absent_crop(like: Crop) -> Crop:
     return Crop(None, None, None, like.spacing_mm, "absent", 0.0, 0.0, like.parts, like.source_grid)
 
 
-def write_screened_store(path: Path, *, studies: int = 24, train: int = 0, seed: int = 0) -> pd.DataFrame:
+def write_screened_store(
+    path: Path, *, studies: int = 24, train: int = 0, seed: int = 0, manufacturer: str = "ACME"
+) -> pd.DataFrame:
     """Write a store, with reports that tell the truth; the first study's kidney is absent, its liver cut.
 
     Returns:
@@ -45,7 +47,13 @@ def write_screened_store(path: Path, *, studies: int = 24, train: int = 0, seed:
         attributes |= {"coverage_mm": [144.0, 120.0, 132.0], "segmenter": {"name": "files", "version": None}}
         volume = StoredVolume(attributes, labels, (overview, affine), crops)
         split = "train" if number < train else "test"
-        study_attributes = {"patient_id": patient, "split": split, "age_years": 61.0, "sex": "F"}
+        study_attributes = {
+            "patient_id": patient,
+            "split": split,
+            "age_years": 61.0,
+            "sex": "F",
+            "manufacturer": manufacturer,
+        }
         write_study(path, study, study_attributes, {"v0": volume})
         rows.append({"study_id": study, "patient_id": patient, **{f: int(f in stated) for f in FINDINGS}})
         for name, anatomy in VOCABULARY.anatomies.items():

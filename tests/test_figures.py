@@ -34,11 +34,17 @@ def test_window_maps_linearly_and_clips(hu: int, expected: int) -> None:
 
 @pytest.mark.parametrize(
     ("hu", "window"),
-    [(-850, figures.LUNG_HU), (55, figures.SOFT_HU), (-60, figures.SOFT_HU), (420, figures.BONE_HU)],
-    ids=["lung", "organ", "fat", "bone"],
+    [
+        ((-950, -850, -600), figures.LUNG_HU),
+        ((30, 55, 80), figures.SOFT_HU),
+        ((150, 190, 240), figures.SOFT_HU),
+        ((-800, -20, 60), figures.SOFT_HU),
+        ((20, 160, 500), figures.BONE_HU),
+    ],
+    ids=["lung", "organ", "enhanced organ", "bowel with gas", "bone"],
 )
-def test_window_follows_what_the_organ_is_made_of(hu: int, window: tuple[float, float]) -> None:
-    assert figures.display_window(np.full(9, hu, dtype=np.int16)) == window
+def test_window_follows_what_the_organ_is_made_of(hu: tuple[int, ...], window: tuple[float, float]) -> None:
+    assert figures.display_window(np.repeat(np.array(hu, dtype=np.int16), 9)) == window
 
 
 def test_image_keeps_its_place_and_proportions() -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ctvlp.figures import SOFT_HU
-from ctvlp.page.archive import summarize_archive
+from ctvlp.page.archive import find_simulation, summarize_archive
 from ctvlp.page.slices import axial_slices, coronal_box, crop_pictures
 from ctvlp.page.studies import MIN_RANKED, Sources, choose_studies, score_ranks, view_studies
 from ctvlp.prompts import encode_prompts, screening_prompts
@@ -103,6 +103,12 @@ def test_archive_counts_patients_studies_series_and_reasons(sources: Sources) ->
     assert (refusal.study, refusal.reason) == ("bad<i>", "HU_IMPLAUSIBLE")
     assert summary.facts["contrast phases"] == "portal 24"
     assert summary.facts["more"] == "lines"
+
+
+@pytest.mark.parametrize(("manufacturer", "simulated"), [("ACME", False), ("SIMULATED ALPHA", True)])
+def test_simulated_images_are_recognised(tmp_path: Path, manufacturer: str, simulated: bool) -> None:
+    write_screened_store(tmp_path, studies=1, manufacturer=manufacturer)
+    assert (find_simulation(Store(tmp_path)) is not None) == simulated
 
 
 def test_slices_follow_the_organ_and_the_heat() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ctvlp.page.content import ArchiveSummary, Refusal
+from ctvlp.page.content import ArchiveSummary, Refusal, Simulation
 
 if TYPE_CHECKING:
     from preprocess.store import Store
@@ -45,6 +45,12 @@ def summarize_archive(store: "Store", facts: Mapping[str, str] | None = None) ->
         refusals=refusals,
         facts={**_store_facts(store, manifest), **(facts or {})},
     )
+
+
+def find_simulation(store: "Store") -> Simulation | None:
+    """Tell whether a store was made from simulated images: their scanners say so in their manufacturer's name."""
+    makers = store.manifest()["manufacturer"].fillna("").astype(str)
+    return Simulation() if makers.str.upper().str.startswith("SIMULATED").any() else None
 
 
 def _coverage(manifest: pd.DataFrame) -> dict[str, dict[str, int]]:

@@ -78,6 +78,7 @@ def render_page(content: PageContent) -> str:
         coverage=_coverage_rows(content.archive.coverage),
         results=_results(content),
         has_truth=any(s.truth is not None for view in content.studies for a in view.anatomies for s in a.scores),
+        has_ranks=any(s.rank is not None for view in content.studies for a in view.anatomies for s in a.scores),
         origin={**content.provenance, **_digests(content), "made with": f"ctvlp version {__version__}"},
         style=Markup(folder.joinpath("style.css").read_text(encoding="utf-8")),  # noqa: S704 (own file)
         script=Markup(script),  # noqa: S704 (own file)

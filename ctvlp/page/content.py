@@ -12,13 +12,13 @@ class Simulation:
     """Where simulated data come from.
 
     Attributes:
-        version: Version of the simulator.
-        digest: Digest of what it made.
+        version: Version of the simulator; empty where the data only say that they are simulated.
+        digest: Digest of the simulator.
         detail: Further words, such as site and prevalence.
     """
 
-    version: str
-    digest: str
+    version: str = ""
+    digest: str = ""
     detail: str = ""
 
 

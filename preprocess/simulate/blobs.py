@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from preprocess.simulate.area import Area
-from preprocess.simulate.scene import Floats, Mask
+from preprocess.simulate.scene import Floats
 from preprocess.simulate.shapes import (
     Grid,
     Shape,
@@ -112,9 +112,3 @@ def uneven(area: Area, rng: np.random.Generator, length_mm: float, spread: float
     """Return a positive field of median 1 over the area, (z, y, x), by which a layer's thickness varies."""
     field = np.clip(wave_field(area.grid, draw_waves(rng, length_mm)), -2, 2)
     return np.asarray(np.exp(spread * field), np.float32)
-
-
-def near(area: Area, point: ArrayLike, radius: float) -> Mask:
-    """Return the voxels within `radius` mm of a point, (z, y, x)."""
-    offset = area.grid.points - np.asarray(point, np.float32)[:, None, None, None]
-    return np.asarray(np.einsum("izyx,izyx->zyx", offset, offset) < radius**2)

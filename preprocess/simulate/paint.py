@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy import ndimage
 
 from preprocess.simulate.area import Area, mm_from, mm_within
 from preprocess.simulate.scene import Floats, Mask
@@ -95,23 +94,6 @@ def lining(area: Area, mask: Mask, depth_mm: float | Floats) -> Floats:
     share = np.clip((depth_mm - mm_within(area, mask)) / np.float32(area.grid.step_mm) + np.float32(0.5), 0, 1)
     fade = np.clip(np.asarray(depth_mm, np.float32) / np.float32(area.grid.step_mm), 0, 1)
     return np.asarray(share * mask * fade, np.float32)
-
-
-def settle(area: Area, lumen: Mask, fluid_share: float, fluid_hu: float, strength: float) -> None:
-    """Fill a lumen with gas in front and fluid behind, a level between them (the patient lies on the back).
-
-    Connected parts of the lumen have a level each.
-    """
-    parts, count = ndimage.label(lumen)
-    if count == 0:
-        return
-    depth = area.grid.points[1]
-    numbers = np.arange(1, count + 1)
-    top = np.atleast_1d(ndimage.minimum(depth, parts, numbers))
-    bottom = np.atleast_1d(ndimage.maximum(depth, parts, numbers))
-    level = np.concatenate([[0.0], top + (1 - fluid_share) * (bottom - top)]).astype(np.float32)[parts]
-    fluid = np.clip((depth - level) / np.float32(area.grid.step_mm) + np.float32(0.5), 0, 1)
-    cover(area, lumen.astype(np.float32), lambda _: GAS_HU + fluid * np.float32(fluid_hu - GAS_HU), strength)
 
 
 def infiltrate(

@@ -1,0 +1,58 @@
+"""The report benchmark: its measures, and that the reader keeps its level on the real working reports."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.reports import f1, in_split, score_gold, score_labels
+from preprocess.report_reader import read_report
+from preprocess.reports import read_report_table
+from preprocess.vocabulary import load_vocabulary
+
+
+def test_f1() -> None:
+    assert f1(1, 1, 1) == 0.5
+    assert f1(0, 0, 2) == 0.0
+    assert f1(0, 0, 0) != f1(0, 0, 0)
+
+
+def test_splits_are_a_partition() -> None:
+    ids = [f"train_{number}" for number in range(400)]
+    work = {i for i in ids if in_split(i, "work")}
+    assert work == {i for i in ids if not in_split(i, "sealed")}
+    assert 0.55 < len(work) / len(ids) < 0.7
+    assert all(in_split(i, "all") for i in ids)
+
+
+def test_gold_measures() -> None:
+    vocabulary = load_vocabulary("ct54")
+    reading = read_report("There is a cyst in the liver. The spleen is normal.", vocabulary)
+    gold = {
+        "r": {
+            "liver": {"status": "abnormal", "positive": ["cyst"], "uncertain": [], "evidence": ["cyst in the liver"]},
+            "spleen": {"status": "abnormal", "positive": ["infarction"], "uncertain": [], "evidence": ["not there"]},
+        }
+    }
+    scores = score_gold({"r": reading}, gold)
+    assert scores["status accuracy"] == 0.5
+    assert scores["false mentions"] == 0.0
+    assert (scores["findings precision"], scores["findings recall"]) == (1.0, 0.5)
+    assert (scores["evidence recall"], scores["leak"]) == (0.5, 0.0)
+
+
+@pytest.mark.real
+def test_level_on_working_reports(shared_data: Path) -> None:
+    folder = shared_data / "reports"
+    table = read_report_table(folder / "ct_rate_labelled.csv", id_column="AccessionNo", text_column="report_text")
+    table = table[[in_split(str(report_id), "work") for report_id in table["report_id"]]]
+    labels = score_labels(table, [finding.id for finding in load_vocabulary("ct_rate18").findings])
+    assert sum(row["f1"] for row in labels.values()) / len(labels) >= 0.95
+    gold = json.loads((folder / "anatomy_gold.json").read_text())
+    texts = dict(zip(table["report_id"], table["text"], strict=True))
+    vocabulary = load_vocabulary("ct54")
+    readings = {key: read_report(texts[key], vocabulary) for key in gold if key in texts}
+    scores = score_gold(readings, gold)
+    assert scores["status accuracy"] >= 0.97
+    assert scores["findings f1"] >= 0.95
+    assert scores["false mentions"] <= 0.02
