@@ -17,7 +17,7 @@ def demo(config: Config) -> int:
     """The whole way on a simulated archive."""
     from ctvlp.demo import run_demo
 
-    page = run_demo(**config)
+    page = run_demo(**config, tell=lambda line: print(line, flush=True))
     print(page)
     return EXIT_OK
 

@@ -35,8 +35,10 @@ from preprocess.vocabulary import load_vocabulary
 STUDIES_SHOWN = 8
 MIN_POSITIVES = 5
 
+Tell = Callable[[str], None]
 
-def run_demo(out: Path | str, *, studies: int, seed: int, epochs: int, workers: int | None = None) -> Path:
+
+def run_demo(out: Path | str, *, studies: int, seed: int, epochs: int, workers: int | None = None, tell: Tell) -> Path:
     """Run everything; the same command goes on where it stopped.
 
     Args:
@@ -45,6 +47,7 @@ def run_demo(out: Path | str, *, studies: int, seed: int, epochs: int, workers: 
         seed: Of simulation and training.
         epochs: Passes over the training studies, for the model and for its control.
         workers: Processes for simulation and preprocessing; by default one a core.
+        tell: Called with each line of figures.
 
     Returns:
         The page.
@@ -56,20 +59,22 @@ def run_demo(out: Path | str, *, studies: int, seed: int, epochs: int, workers: 
     folder = Path(out)
     started = time.perf_counter()
     _claim(folder, {"studies": studies, "seed": seed, "epochs": epochs, "simulator": simulator_digest()})
+    tell(f"simulated data: simulator {SIMULATOR_VERSION}, digest {simulator_digest()}")
     truth_file = _simulate(folder, studies, seed, workers)
     store = _preprocess(folder, workers)
     settings = TrainingSettings(epochs=epochs, seed=seed)
     trained = _train(store, folder / "run", settings)
     shuffled = _train(store, folder / "run_shuffled", replace(settings, shuffle_reports=True))
     with progress_bar("screen", "study") as report:
-        screening = screen(store, trained.path, folder / "screen", splits=["test"], pages=0, progress=report)
+        scores = screen(store, trained.path, folder / "screen", splits=["test"], pages=0, progress=report).scores
     main = _judge(folder, "screen", truth_file, seed)
-    comparisons = _compare(folder, store, trained, shuffled, screening.scores, main, truth_file, seed)
+    comparisons = _compare(folder, store, trained, shuffled, scores, main, truth_file, seed)
     agreement = _read_agreement(folder, store, truth_file)
-    _say(main, comparisons, agreement)
-    content = _content(store, trained, screening.scores, main, comparisons, agreement, read_labels(truth_file))
+    for line in _figures(main, comparisons, agreement):
+        tell(line)
+    content = _content(store, trained, scores, main, comparisons, agreement, read_labels(truth_file))
     page = build_page(folder / "index.html", content)
-    _tell(f"{time.perf_counter() - started:.0f} s in all, {page.stat().st_size / 1e6:.1f} MB")
+    tell(f"{time.perf_counter() - started:.0f} s in all, {page.stat().st_size / 1e6:.1f} MB")
     return page
 
 
@@ -97,9 +102,7 @@ def _simulate(folder: Path, studies: int, seed: int, workers: int | None) -> Pat
     if not (simulated / "truth" / "simulation.json").is_file():
         shutil.rmtree(simulated, ignore_errors=True)
         with progress_bar("simulate", "study") as report:
-            summary = simulate_archive(simulated, studies=studies, seed=seed, workers=workers, progress=report)
-        _tell(f"simulated {summary.studies} studies in {summary.seconds:.0f} s")
-    _tell(f"simulator {SIMULATOR_VERSION}, digest {simulator_digest()}")
+            simulate_archive(simulated, studies=studies, seed=seed, workers=workers, progress=report)
     return simulated / "truth" / "findings.parquet"
 
 
@@ -167,13 +170,14 @@ def _compare(
         return regression_scores(organ_features(store), labels, scores, studies)
 
     untrained = replace(trained, model=untrained_model(trained))
-    controls: list[tuple[str, str, str, Callable[[], pd.DataFrame]]] = [
-        ("untrained", "screen_untrained", "the same model before its first step", lambda: by_model(untrained)),
-        ("shuffled reports", "screen_shuffled", "trained alike, each study with another one's report", lambda: by_model(shuffled)),
-        ("volumes and mean HU", "screen_regression", "logistic regression on mask volumes and mean HU alone", by_regression),
-    ]  # fmt: skip
+    controls: dict[str, tuple[str, Callable[[], pd.DataFrame]]] = {
+        "untrained": ("the same model before its first step", lambda: by_model(untrained)),
+        "shuffled reports": ("trained alike, each study with another one's report", lambda: by_model(shuffled)),
+        "volumes and mean HU": ("logistic regression on mask volumes and mean HU alone", by_regression),
+    }
     comparisons = []
-    for name, place, note, score in controls:
+    for name, (note, score) in controls.items():
+        place = f"control_{name.replace(' ', '_')}"
         write_scores(score(), folder / place, {"control": name})
         judged = _judge(folder, place, truth_file, seed)
         comparisons.append(Comparison(name, note, judged, difference(main, judged)))
@@ -188,18 +192,18 @@ def _read_agreement(folder: Path, store: Store, truth_file: Path) -> Agreement:
     return overall
 
 
-def _say(main: Evaluation, comparisons: list[Comparison], agreement: Agreement) -> None:
-    _tell(format_evaluation(main))
+def _figures(main: Evaluation, comparisons: list[Comparison], agreement: Agreement) -> list[str]:
+    lines = [format_evaluation(main), ""]
     for entry in comparisons:
-        mean = entry.evaluation.means["auroc"]
-        gain = entry.gain
+        mean, gain = entry.evaluation.means["auroc"], entry.gain
         ahead = f"; ahead by {gain.value:.3f} [{gain.low:.3f}, {gain.high:.3f}]" if gain is not None else ""
-        _tell(f"{entry.name}: AUROC {mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}]{ahead}")
-    _tell(
-        f"report reader against the simulated truth: precision {agreement.precision:.3f}, recall {agreement.recall:.3f}, "
-        f"F1 {agreement.f1:.3f} over {agreement.pairs} pairs, {agreement.uncertain} hedged ones left out"
+        lines.append(f"{entry.name}: AUROC {mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}]{ahead}")
+    lines.append(
+        f"report reader against the simulated truth: precision {agreement.precision:.3f}, "
+        f"recall {agreement.recall:.3f}, F1 {agreement.f1:.3f} over {agreement.pairs} pairs, "
+        f"{agreement.uncertain} hedged ones left out"
     )
-    _tell(f"made from simulated data: simulator {SIMULATOR_VERSION}, digest {simulator_digest()}")
+    return [*lines, f"made from simulated data: simulator {SIMULATOR_VERSION}, digest {simulator_digest()}"]
 
 
 def _content(
@@ -241,8 +245,3 @@ def _curves(log: Path) -> list[Curve]:
         Curve(name, {"training": list(zip(epochs, means[column].tolist(), strict=True))})
         for name, column in (("contrastive loss", "contrastive"), ("finding alignment", "alignment"))
     ]
-
-
-def _tell(line: str) -> None:
-    """Say something on standard output at once."""
-    print(line, flush=True)  # noqa: T201 (the demo is a command: its figures are its output)

@@ -30,7 +30,7 @@ def token_evidence(
     prompts: Sequence[PromptFeatures],
     *,
     device: str = "cpu",
-    batch_size: int = 64,
+    batch_size: int = 8,
 ) -> Floats:
     """Leave out each token in turn and see how the margin of positive over negative prompts changes.
 

@@ -17,7 +17,9 @@ SPACING_MM = 5.0
 def small_vocabulary() -> Vocabulary:
     """Two anatomies of `ct54` with three findings."""
     full = load_vocabulary("ct54")
-    anatomies = {name: full.anatomies[name].model_copy(update={"index": i}) for i, name in enumerate(("liver", "kidney"))}
+    anatomies = {
+        name: full.anatomies[name].model_copy(update={"index": i}) for i, name in enumerate(("liver", "kidney"))
+    }
     findings = []
     for anatomy in anatomies:
         mine = [full.finding(name) for name in FINDINGS if name.startswith(anatomy)]
@@ -66,7 +68,9 @@ class SmallStudy:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         return None
 
     def crop(self, volume: str, anatomy: str) -> Crop:

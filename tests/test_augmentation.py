@@ -53,7 +53,9 @@ def test_attenuation_of_patches_and_measures_moves_by_the_same_line(batch):
 
 
 def test_size_scales_places_lengths_and_volumes_together(batch):
-    moved = augment(batch, AugmentationSettings(offset_hu=0, contrast=0, noise_hu=0, size=0.2), np.random.default_rng(4))
+    moved = augment(
+        batch, AugmentationSettings(offset_hu=0, contrast=0, noise_hu=0, size=0.2), np.random.default_rng(4)
+    )
     growth = (moved.measures - batch.measures)[:, 3]
     torch.testing.assert_close((moved.measures - batch.measures)[:, 0], 3 * growth, atol=1e-5, rtol=1e-5)
     scale = growth.exp().repeat_interleave(batch.lengths)[:, None]
@@ -66,7 +68,9 @@ def test_dropping_leaves_out_a_share_of_each_crop_and_keeps_rows_together(batch)
     kept = augment(batch, settings, np.random.default_rng(5))
     assert kept.lengths.tolist() == [length - length // 2 for length in batch.lengths.tolist()]
     first = batch.lengths[0]
-    rows = {tuple(p): patch for p, patch in zip(batch.positions_mm[:first].tolist(), batch.patches[:first], strict=True)}
+    rows = {
+        tuple(p): patch for p, patch in zip(batch.positions_mm[:first].tolist(), batch.patches[:first], strict=True)
+    }
     first = kept.lengths[0]
     for place, patch in zip(kept.positions_mm[:first].tolist(), kept.patches[:first], strict=True):
         assert torch.equal(rows.pop(tuple(place)).float(), patch)

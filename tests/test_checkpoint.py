@@ -1,6 +1,5 @@
 """Checkpoints: whole or absent, two kept, loadable for screening, refused in one clear line."""
 
-
 import numpy as np
 import pytest
 import torch
@@ -95,7 +94,9 @@ def test_what_is_no_checkpoint_is_refused_by_name(tmp_path, content):
         torch.save({"schema": 99}, path)
     else:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=r"checkpoint-00000001\.pt: (cannot be read as a checkpoint|expected a checkpoint)"):
+    with pytest.raises(
+        InputError, match=r"checkpoint-00000001\.pt: (cannot be read as a checkpoint|expected a checkpoint)"
+    ):
         load_run(tmp_path)
 
 
@@ -144,5 +145,3 @@ def test_the_learning_rate_rises_then_falls_to_its_last_share(encoder):
     assert all(a > b for a, b in zip(rates[2:], rates[3:], strict=False))
     learner.step = 10
     assert learner.learning_rate() == pytest.approx(0.1)
-
-

@@ -89,7 +89,9 @@ def test_a_text_that_names_nothing_has_no_id(model):
 
 def test_findings_that_need_the_whole_anatomy_are_masked_where_it_is_cut(model):
     store = small_store(2)
-    findings = [f.model_copy(update={"needs": "whole" if f.id == "liver.cyst" else "part"}) for f in VOCABULARY.findings]
+    findings = [
+        f.model_copy(update={"needs": "whole" if f.id == "liver.cyst" else "part"}) for f in VOCABULARY.findings
+    ]
     store.rows[0]["extent"] = "truncated"
     samples = by_study(store)
     source = TokenSource(store, model, shifts=1, seed=0, in_memory=False)

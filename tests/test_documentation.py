@@ -54,5 +54,7 @@ def test_the_readme_shows_commands():
 
 
 def test_every_reason_of_failure_is_explained():
-    rows = re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "docs" / "store.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([A-Z_]+)` \|", (ROOT / "docs" / "store.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     assert rows == [reason.value for reason in Reason]

@@ -79,7 +79,14 @@ def test_gradients_reach_every_weight_of_the_image_side(model, tokens):
     model.encode_image(build_image_batch("liver", tokens))[:, 0].sum().backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
     model.zero_grad()
-    unused = ("text.", "alignment.", "log_scale", "vision.kind.kidney", "pooling.queries.kidney", "pooling.project.kidney")
+    unused = (
+        "text.",
+        "alignment.",
+        "log_scale",
+        "vision.kind.kidney",
+        "pooling.queries.kidney",
+        "pooling.project.kidney",
+    )
     assert [name for name in without if not name.startswith(unused)] == []
 
 

@@ -1,6 +1,5 @@
 """Targets of the pairing against a slow double loop over the table of the design, on every path."""
 
-
 import numpy as np
 import pytest
 import torch
@@ -91,15 +90,18 @@ def every_path(case, **options):
     values = [tensors[k] for k in list(case)[:4]]
     yield "tensor", pairing_targets(*values, exclude=tensors["exclude"], **options).numpy()
     share = 1.0 if case["peer_cosine"] is None else 0.0 if case["findings"] is None else options["overlap_weight"]
-    yield "plain torch", targets_torch(
-        *values,
-        tensors["exclude"],
-        mode=options["mode"],
-        mix=options["mix"],
-        share=share,
-        own=options["self_weight"],
-        temperature=options["peer_temperature"],
-    ).numpy()
+    yield (
+        "plain torch",
+        targets_torch(
+            *values,
+            tensors["exclude"],
+            mode=options["mode"],
+            mix=options["mix"],
+            share=share,
+            own=options["self_weight"],
+            temperature=options["peer_temperature"],
+        ).numpy(),
+    )
 
 
 CASES = {
@@ -113,7 +115,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("drop", [(), ("findings",), ("peer_cosine",), ("findings", "peer_cosine"), ("exclude",)], ids=str)
+@pytest.mark.parametrize(
+    "drop", [(), ("findings",), ("peer_cosine",), ("findings", "peer_cosine"), ("exclude",)], ids=str
+)
 @pytest.mark.parametrize(("mode", "mix"), MODES)
 @pytest.mark.parametrize("name", CASES)
 def test_targets_equal_a_double_loop(name, mode, mix, drop):
@@ -180,7 +184,10 @@ BAD = {
     "mix": ({"mix": "max"}, "mix='max'"),
     "overlap": ({"overlap_weight": 1.5}, "overlap_weight=1.5"),
     "temperature": ({"peer_temperature": 0.0}, "peer_temperature must be positive, got 0.0"),
-    "shape": ({"peer_cosine": np.eye(3, dtype=np.float32)}, r"peer_cosine must be \(2, 2\) for 2 samples, got \(3, 3\)"),
+    "shape": (
+        {"peer_cosine": np.eye(3, dtype=np.float32)},
+        r"peer_cosine must be \(2, 2\) for 2 samples, got \(3, 3\)",
+    ),
     "diagonal": ({"exclude": np.eye(2, dtype=bool)}, "diagonal must be false"),
 }
 
@@ -191,5 +198,3 @@ def test_wrong_arguments_are_refused_by_name(name):
     arguments = {"abnormal": np.zeros(2, bool), "text_id": np.arange(2), "mode": "disease", **change}
     with pytest.raises(ValueError, match=message):
         pairing_targets(**arguments)
-
-

@@ -64,7 +64,9 @@ def test_labels_keep_their_four_states_in_the_order_of_the_findings():
     store.labels[0].update({"liver.fatty_liver": None, "liver.cyst": -1, "kidney.calculus": 1})
     kidney, liver = read_samples(store, VOCABULARY)
     np.testing.assert_array_equal(kidney.labels, [1])
-    np.testing.assert_array_equal(liver.labels, [-1 if f.id == "liver.cyst" else np.nan for f in VOCABULARY.of("liver")])
+    np.testing.assert_array_equal(
+        liver.labels, [-1 if f.id == "liver.cyst" else np.nan for f in VOCABULARY.of("liver")]
+    )
 
 
 @pytest.mark.parametrize(

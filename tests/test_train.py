@@ -45,7 +45,9 @@ def interrupt_at(step):
 
 
 def run(out, config, settings=QUICK, store=None, **options):
-    return train(store or small_store(10), out, vocabulary=VOCABULARY, model_config=config, settings=settings, **options)
+    return train(
+        store or small_store(10), out, vocabulary=VOCABULARY, model_config=config, settings=settings, **options
+    )
 
 
 def differences(first, second, path=""):
@@ -57,7 +59,9 @@ def differences(first, second, path=""):
         return [place for key in first for place in differences(first[key], second[key], f"{path}.{key}")]
     if isinstance(first, list | tuple):
         assert len(first) == len(second)
-        return [p for i, (a, b) in enumerate(zip(first, second, strict=True)) for p in differences(a, b, f"{path}[{i}]")]
+        return [
+            p for i, (a, b) in enumerate(zip(first, second, strict=True)) for p in differences(a, b, f"{path}[{i}]")
+        ]
     return [] if first == second else [path]
 
 
@@ -96,7 +100,10 @@ def test_a_finished_run_does_nothing_more(tmp_path, config):
     ("change", "message"),
     [
         ({"settings": replace(QUICK, seed=4)}, "was made with seed=3, asked for is seed=4"),
-        ({"settings": replace(QUICK, shuffle_reports=True)}, "shuffle_reports=False, asked for is shuffle_reports=True"),
+        (
+            {"settings": replace(QUICK, shuffle_reports=True)},
+            "shuffle_reports=False, asked for is shuffle_reports=True",
+        ),
         ({"model": {"depth": 2}}, "was made with a model of depth=1, asked for is depth=2"),
     ],
     ids=["seed", "control", "model"],

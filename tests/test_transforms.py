@@ -144,5 +144,3 @@ def test_counting_agrees_with_cutting():
 def test_what_cannot_be_cut_is_refused(change, options, message):
     with pytest.raises(ValueError, match=message):
         tokenize_crop(replace(crop_of(np.ones((4, 4, 4), np.uint8)), **change), LIVER, **options)
-
-

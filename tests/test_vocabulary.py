@@ -79,7 +79,8 @@ def test_user_adds_an_anatomy_and_a_finding_without_code(tmp_path):
     )
     vocabulary = load_vocabulary(findings)
     assert vocabulary.anatomies["aorta"].index == 15
-    assert vocabulary.anatomies["aorta"].region.dilate_mm == load_anatomies()["liver"].region.dilate_mm
+    assert vocabulary.anatomies["aorta"].windows_hu == load_anatomies()["liver"].windows_hu
+    assert vocabulary.anatomies["aorta"].region.fill == "none"
     assert len(vocabulary.findings) == 55
     assert vocabulary.finding("aorta.aneurysm").positive[0] == "a CT with aortic aneurysm"
     assert vocabulary.digest != load_vocabulary("ct54").digest
