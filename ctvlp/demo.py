@@ -66,7 +66,15 @@ def run_demo(out: Path | str, *, studies: int, seed: int, epochs: int, workers: 
     trained = _train(store, folder / "run", settings)
     shuffled = _train(store, folder / "run_shuffled", replace(settings, shuffle_reports=True))
     with progress_bar("screen", "study") as report:
-        scores = screen(store, trained.path, folder / "screen", splits=["test"], pages=0, progress=report).scores
+        scores = screen(
+            store,
+            trained.path,
+            folder / "screen",
+            splits=["test"],
+            pages=0,
+            text_cache=folder / "text_cache",
+            progress=report,
+        ).scores
     main = _judge(folder, "screen", truth_file, seed)
     comparisons = _compare(folder, store, trained, shuffled, scores, main, truth_file, seed)
     agreement = _read_agreement(folder, store, truth_file)

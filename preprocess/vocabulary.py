@@ -297,7 +297,7 @@ def _beside(path: Path, source: str | Path) -> str | Path:
 
 def _read_yaml(path: Path, keys: set[str] | None) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):

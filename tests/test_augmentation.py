@@ -13,7 +13,7 @@ NONE = AugmentationSettings(offset_hu=0, contrast=0, noise_hu=0, size=0, drop_to
 LIVER = small_vocabulary().anatomies["liver"]
 
 
-@pytest.fixture()
+@pytest.fixture
 def batch():
     rng = np.random.default_rng(0)
     crops = [ball_crop(rng, set(), anatomy="liver") for _ in range(3)]

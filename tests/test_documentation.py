@@ -42,7 +42,7 @@ def test_the_map_names_no_module_that_is_gone():
     "line", [pytest.param(line, id=f"{page.name}: {line}") for page in PAGES for line in commands(page)]
 )
 def test_commands_of_the_documentation_are_understood(line):
-    words = [word for word in shlex.split(line, comments=True)][1:]
+    words = shlex.split(line, comments=True)[1:]
     if words[0] in {"--help", "--version"} or "--help" in words:
         return
     assert words[0] in COMMANDS

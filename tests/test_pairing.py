@@ -74,7 +74,7 @@ def draw(rng, count, rate=0.5, excluded=0.2, bits=6):
     return {
         "abnormal": rng.random(count) < rate,
         "text_id": rng.integers(-1, max(2, count // 2), count),
-        "findings": finding_bits((rng.random((count, bits)) < 0.3)) << np.uint64(64 - bits),
+        "findings": finding_bits(rng.random((count, bits)) < 0.3) << np.uint64(64 - bits),
         "peer_cosine": (features @ features.T).astype(np.float32),
         "exclude": exclude | exclude.T,
     }
