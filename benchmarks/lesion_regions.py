@@ -89,7 +89,7 @@ def main() -> int:
         for finding, share in measure(simulated, Store(out)):
             shares[finding].append(share)
         made = json.loads((simulated / "truth" / "simulation.json").read_text())
-    print(f"simulator {made['version']} ({made['digest']}), site {made['site']}, seed {made['seed']}")
+    print(f"simulator {made['version']} ({made['digest']}), {made['options']}")
     print(f"{summary.done} studies, {summary.failed} failed")
     good = report(shares)
     print(f"median share in the region at least {WANTED} for every finding: {'yes' if good else 'NO'}")

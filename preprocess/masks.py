@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.errors import InputError, Reason, StudyError
-from preprocess.geometry import resample_labels_nearest, same_grid
+from preprocess.geometry import Affine, resample_labels_nearest, same_grid, spacing_mm
 from preprocess.readers_nifti import SUFFIXES, is_nifti, nifti_stem, read_nifti_grid
 from preprocess.structures import (
     VersionChoice,
@@ -90,14 +90,26 @@ def _read_multilabel(path: Path, version: VersionChoice) -> LabelMap:
     labels = _whole_labels(array, path)
     names = names_in_header(path)
     if not names:
-        counts = np.bincount(labels.ravel())
-        voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
-        volumes = {number: count * voxel_ml for number, count in enumerate(counts.tolist()) if number and count}
-        names = structure_names(guess_version(volumes) if version == "auto" else version)
+        names = structure_names(guess_version(*_measures(labels, affine)) if version == "auto" else version)
     names = {number: current_name(name) for number, name in sorted(names.items())}
     label_map = LabelMap(labels, affine, names)
     _check_known(label_map, path)
     return label_map
+
+
+def _measures(labels: Labels, affine: Affine) -> tuple[dict[int, float], dict[int, float]]:
+    """Number to volume in ml, and to how far left of the middle of all labelled voxels its centre lies, in mm."""
+    counts = np.bincount(labels.ravel())
+    present = [int(number) for number in np.flatnonzero(counts) if number]
+    voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+    columns = np.zeros((len(counts), labels.shape[2]))
+    for x in range(labels.shape[2]):
+        columns[:, x] = np.bincount(labels[:, :, x].ravel(), minlength=len(counts))
+    used = np.flatnonzero(columns[1:].any(axis=0))
+    middle = (used[0] + used[-1]) / 2 if used.size else 0.0
+    offset_mm = (np.arange(labels.shape[2]) - middle) * spacing_mm(affine)[2]
+    volumes = {number: float(counts[number]) * voxel_ml for number in present}
+    return volumes, {number: float(columns[number] @ offset_mm / counts[number]) for number in present}
 
 
 def names_in_header(path: Path) -> dict[int, str]:

@@ -10,6 +10,9 @@ import yaml
 Version = Literal["v1", "v2"]
 VersionChoice = Literal["v1", "v2", "auto"]
 
+WRONG_SIDE_MM = 20.0
+"""A structure of one side whose centre lies this far on the other contradicts its name."""
+
 
 @cache
 def _table() -> dict[str, Any]:
@@ -47,26 +50,34 @@ def structures_named(names: Mapping[int, str], structures: Iterable[str]) -> lis
     return sorted(number for number, name in names.items() if name in wanted)
 
 
-def guess_version(volumes_ml: Mapping[int, float]) -> Version:
+def guess_version(volumes_ml: Mapping[int, float], left_mm: Mapping[int, float]) -> Version:
     """Decide by which version a label map without names is numbered.
 
-    v1 ends at 104, so a larger number settles it. Else each numbering is held against what the structures can measure:
-    a small bowel read as a subclavian artery is far too large. v1 is chosen only where it contradicts less; a draw
-    (such as a map that holds liver and spleen alone, numbered alike in both) is v2.
+    v1 ends at 104, so a larger number settles it. Else each numbering is held against what structures can measure and
+    where they can lie: a small bowel read as a subclavian artery is far too large, a right rib read as the left hip is
+    on the wrong side. v1 is chosen only where it contradicts less; a draw (such as a map that holds liver and spleen
+    alone, numbered alike in both) is v2.
 
     Args:
         volumes_ml: Number to volume in ml, of every number that occurs.
+        left_mm: The same numbers to how far left of the mid-line their centres lie, negative to the patient's right.
 
     Returns:
         The version whose names fit.
     """
     if any(number > max(_table()["total_v1"]) for number in volumes_ml):
         return "v2"
-    return "v1" if _contradictions("v1", volumes_ml) < _contradictions("v2", volumes_ml) else "v2"
+    first, second = (_contradictions(version, volumes_ml, left_mm) for version in ("v1", "v2"))
+    return "v1" if first < second else "v2"
 
 
-def _contradictions(version: Version, volumes_ml: Mapping[int, float]) -> int:
-    """Count the structures that would be larger than an adult's can be."""
+def _contradictions(version: Version, volumes_ml: Mapping[int, float], left_mm: Mapping[int, float]) -> int:
+    """Count the structures that would be larger than an adult's can be, or lie on the wrong side."""
     largest: dict[str, float] = _table()["largest_ml"]
-    names = structure_names(version)
-    return sum(volume > largest.get(names.get(number, ""), float("inf")) for number, volume in volumes_ml.items())
+    count = 0
+    for number, volume in volumes_ml.items():
+        name = structure_names(version).get(number, "")
+        sides = name.split("_")
+        wrong = left_mm[number] if "right" in sides else -left_mm[number] if "left" in sides else 0.0
+        count += volume > largest.get(name, float("inf")) or wrong > WRONG_SIDE_MM
+    return count

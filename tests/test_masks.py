@@ -8,6 +8,7 @@ from phantoms import canonical_affine, oblique_affine, write_nifti
 from preprocess.errors import InputError, Reason, StudyError
 from preprocess.geometry import nifti_from_affine
 from preprocess.masks import find_masks, place_labels, read_masks
+from preprocess.structures import structure_names
 from preprocess.volume import LabelMap, Volume
 
 SHAPE = (8, 20, 24)
@@ -60,6 +61,20 @@ def test_auto_takes_v1_where_v2_would_be_monstrous(tmp_path):
     path = write_nifti(tmp_path / "m.nii.gz", labels, canonical_affine((5.0, 2.0, 2.0)))
     assert present(read_masks(path)) == ["liver", "small_bowel"]
     assert present(read_masks(path, version="v2")) == ["liver", "subclavian_artery_right"]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["totalseg_v2.nii.gz", "dicom_totalseg_v2.nii.gz"])
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_real_masks_without_names_are_recognised_in_either_numbering(shared_data, tmp_path, name, version):
+    named = read_masks(shared_data / "real_ct" / name)
+    numbers = {structure: number for number, structure in structure_names(version).items()}
+    table = np.zeros(256, dtype=np.uint8)
+    for number, structure in named.names.items():
+        if structure in structure_names("v1").values():  # what both versions have
+            table[number] = numbers.get(structure, 0)
+    label_map = read_masks(write_nifti(tmp_path / "m.nii.gz", table[named.labels], named.affine))
+    assert label_map.names == structure_names(version)
 
 
 def test_v1_heart_parts_are_heart(tmp_path):

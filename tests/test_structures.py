@@ -48,6 +48,7 @@ def test_every_structure_of_the_shipped_anatomies_exists():
 @pytest.mark.parametrize(
     ("volumes_ml", "version"),
     [
+        pytest.param({}, "v2", id="nothing at all"),
         pytest.param({1: 200, 5: 1500, 105: 8}, "v2", id="a number above v1's last"),
         pytest.param({1: 200, 5: 1500}, "v2", id="nothing to tell them apart"),
         pytest.param({5: 1500, 55: 500, 57: 900, 104: 250}, "v1", id="v1 abdomen"),
@@ -57,4 +58,16 @@ def test_every_structure_of_the_shipped_anatomies_exists():
     ],
 )
 def test_version_of_a_map_without_names(volumes_ml, version):
-    assert guess_version(volumes_ml) == version
+    assert guess_version(volumes_ml, dict.fromkeys(volumes_ml, 0.0)) == version
+
+
+@pytest.mark.parametrize(
+    ("left_mm", "version"),
+    [
+        pytest.param({5: -60, 77: -120, 78: -110, 65: 100}, "v1", id="v1: right ribs, which v2 calls left hip and on"),
+        pytest.param({5: -60, 77: 90, 78: -90, 69: 150, 70: -150}, "v2", id="v2: hips and arms on their sides"),
+        pytest.param({5: -60, 77: -15, 65: 15}, "v2", id="near the mid-line nothing is told"),
+    ],
+)
+def test_version_by_side(left_mm, version):
+    assert guess_version(dict.fromkeys(left_mm, 5.0), left_mm) == version
