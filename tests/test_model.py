@@ -103,20 +103,43 @@ def test_attenuation_beyond_every_window_is_not_seen_and_within_one_is(model, to
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
-def test_the_stem_lets_one_bright_block_through_whatever_the_patch_size(kernel):
+@pytest.mark.parametrize("edge", [4, 12])
+def test_the_stem_lets_one_bright_block_of_the_region_through_whatever_the_patch_size(kernel, edge):
     torch.manual_seed(0)
     stem = PatchStem(3, 8, 16, kernel).eval()
-    for edge in (4, 12):
-        image = torch.zeros(2, 3, edge, edge, edge)
-        image[1, 0, 1, 2, 3] = 5.0
-        shares = torch.zeros(2, 2, edge, edge, edge)
-        shares[:, 0] = 1.0
-        with torch.no_grad():
-            patches, crops = stem(image, shares, torch.tensor([1, 1]))
-            outside, _ = stem(image, torch.zeros_like(shares), torch.tensor([2]))
-        assert (patches[0] - patches[1]).abs().max() > 0.05
-        assert (crops[0] - crops[1]).abs().max() > 0.05
-        torch.testing.assert_close(outside[0], outside[1])  # what lies outside the region is not seen
+    image = torch.zeros(3, 3, edge, edge, edge)
+    image[1, 0, 1, 2, 3] = image[2, 0, -1, -1, -1] = 5.0  # in the region, outside it
+    shares = torch.zeros(3, 2, edge, edge, edge)
+    shares[:, 0, :2] = 1.0
+    with torch.no_grad():
+        patches, crops = stem(image, shares, torch.tensor([1, 1, 1]))
+    for embedded in (patches, crops):
+        assert (embedded[0] - embedded[1]).abs().max() > 0.05
+        torch.testing.assert_close(embedded[0], embedded[2])
+
+
+def test_the_stem_takes_largest_and_mean_responses_over_the_region_alone():
+    torch.manual_seed(0)
+    stem = PatchStem(2, 3, 5, 1).eval()
+    image, shares = torch.randn(4, 2, 4, 4, 4), torch.rand(4, 2, 4, 4, 4) * (torch.rand(4, 1, 4, 4, 4) < 0.4)
+    lengths = torch.tensor([1, 3])
+    with torch.no_grad():
+        patches, crops = stem(image, shares, lengths)
+        response = stem.second(stem.first(image).relu().flatten(2).transpose(1, 2)).relu()  # (4, 64, 6)
+        weights = shares.flatten(2)
+        groups = [[0], [1], [2], [3], [0], [1, 2, 3]]
+        expected = []
+        for group in groups:
+            blocks = [
+                (response[p, q], weights[p, :, q]) for p in group for q in range(64) if weights[p, :, q].sum() > 0
+            ]
+            largest = torch.stack([r for r, _ in blocks]).amax(0)
+            means = [sum(r * w[k] for r, w in blocks) / sum(w[k] for _, w in blocks) for k in (0, 1)]
+            shared = sum(w for _, w in blocks) / 64
+            described = torch.cat([largest, *means])
+            layer = stem.patch if len(expected) < 4 else stem.crop
+            expected.append(layer(torch.cat([described, shared]) if len(expected) < 4 else described))
+    torch.testing.assert_close(torch.cat([patches, crops]), torch.stack(expected), atol=1e-5, rtol=1e-4)
 
 
 def test_padding_is_behind_each_crops_own_tokens():
