@@ -16,33 +16,33 @@ from torch.nn import functional as F
 from ctvlp.prompts import finding_prompts
 from preprocess.vocabulary import Finding
 
-START_SCALE = 10.0
+START_SCALE = 20.0
 START_RATE = 0.1
 """Share of positive labels that the starting bias stands for."""
 
 
 class AlignmentHead(nn.Module):
-    """Scale and biases that turn cosines into logits: one bias for prompts that state, one for those that deny."""
+    """Scale and bias that turn the margin of zero-shot screening into a logit.
+
+    The margin is what screening scores: cosine with the statement less cosine with the denial. What all texts have in
+    common cancels, so that the two sides of a finding do not pull against each other while they are still close.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.log_scale = nn.Parameter(torch.tensor(math.log(START_SCALE)))
-        prior = math.log(START_RATE / (1 - START_RATE))
-        self.bias = nn.Parameter(torch.tensor([prior, -prior]))
+        self.bias = nn.Parameter(torch.tensor(math.log(START_RATE / (1 - START_RATE))))
 
-    def forward(self, image_features: Tensor, stating: Tensor, denying: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits of statements and of denials, (N, K) twice.
+    def forward(self, image_features: Tensor, stating: Tensor, denying: Tensor) -> Tensor:
+        """Return the logits, (N, K).
 
         Args:
             image_features: Normalised (N, D).
             stating: Normalised (K, D) features of prompts that state each finding.
             denying: Normalised (K, D) features of prompts that deny it.
         """
-        scale = self.log_scale.exp()
-        return (
-            scale * image_features @ stating.T + self.bias[0],
-            scale * image_features @ denying.T + self.bias[1],
-        )
+        logits: Tensor = self.log_scale.exp() * image_features @ (stating - denying).T + self.bias
+        return logits
 
 
 def draw_prompts(findings: Sequence[Finding], rng: np.random.Generator) -> tuple[list[str], list[str]]:
@@ -53,24 +53,18 @@ def draw_prompts(findings: Sequence[Finding], rng: np.random.Generator) -> tuple
     return stating, denying
 
 
-def alignment_loss(logits: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
-    """Binary cross entropy of statements against the labels and of denials against their opposite.
+def alignment_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross entropy of the logits against the labels.
 
     Args:
-        logits: Of statements and of denials, (N, K) each.
+        logits: (N, K).
         labels: (N, K) float: 1 positive, 0 negative, NaN masked.
 
     Returns:
         Scalar: the sum over unmasked labels, so that anatomies can be added before one division by all their labels.
     """
     known = ~labels.isnan()
-    truth = labels[known]
-    stated, denied = (value[known] for value in logits)
-    losses = [
-        F.binary_cross_entropy_with_logits(value, target, reduction="sum")
-        for value, target in ((stated, truth), (denied, 1 - truth))
-    ]
-    return (losses[0] + losses[1]) / 2
+    return F.binary_cross_entropy_with_logits(logits[known], labels[known], reduction="sum")
 
 
 def label_targets(

@@ -2,6 +2,7 @@
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from monai.networks.blocks import TransformerBlock
@@ -13,19 +14,21 @@ from ctvlp.batches import ImageBatch
 from ctvlp.transforms import MEASURES
 
 _WAVELENGTHS_MM = (800.0, 400.0, 200.0, 100.0, 50.0)
+_ROW = 16
+"""Blocks that the stem handles together."""
 
 
 class PatchStem(nn.Module):
     """Embeds a patch of any size, and a whole crop likewise, so that a focus of one block is not averaged away.
 
-    Two convolutions over the blocks, then the largest response in the region, the mean response in the organ and the
-    mean response in the rest of the region.
+    A convolution over blocks and a linear layer, then the largest response in the region, the mean response in the
+    organ and the mean response in the rest of the region. Blocks outside the region are left out.
 
     Args:
         channels: Input channels.
-        hidden: Channels of the first convolution; the second one has twice as many.
+        hidden: Channels of the convolution; the linear layer has twice as many.
         width: Length of a token.
-        kernel: Edge of the first convolution's kernel in blocks; 1 sees each block for itself.
+        kernel: Edge of the convolution's kernel in blocks; 1 sees each block for itself, and spares those outside.
     """
 
     def __init__(self, channels: int, hidden: int, width: int, kernel: int) -> None:
@@ -46,24 +49,61 @@ class PatchStem(nn.Module):
         Returns:
             Of patches (n, width), and of whole crops (B, width).
         """
-        shares = shares.flatten(2)  # (n, 2, q), q blocks
-        response = F.relu(self.second(F.relu(self._convolve(image))))  # (n, q, 2 hidden)
-        region = shares.sum(1).unsqueeze(-1) > 0
-        largest = (response * region).amax(dim=1)  # (n, 2 hidden); responses are never negative
-        sums, totals = shares @ response, shares.sum(-1)  # (n, 2, 2 hidden), (n, 2)
-        means = sums / totals.clamp_min(1e-3).unsqueeze(-1)
-        patches: Tensor = self.patch(torch.cat([largest, means.flatten(1), totals / shares.shape[-1]], dim=-1))
-        largest, (sums, totals) = pad(largest, lengths)[0].amax(1), (pad(v, lengths)[0].sum(1) for v in (sums, totals))
-        means = sums / totals.clamp_min(1e-3).unsqueeze(-1)  # (B, 2, 2 hidden)
-        crops: Tensor = self.crop(torch.cat([largest, means.flatten(1)], dim=-1))
+        rows = _region_rows(shares)
+        if self.first.kernel_size[0] == 1:
+            blocks = F.linear(rows.take(image), self.first.weight.flatten(1), self.first.bias)
+        else:
+            blocks = rows.take(self.first(image))
+        response = F.relu(self.second(F.relu(blocks)))  # (r, G, 2 hidden)
+        weights = rows.take(shares) * rows.real.unsqueeze(-1)  # (r, G, 2)
+        largest = pad(response.max(dim=1).values, rows.lengths)[0].max(dim=1).values  # (n, 2 hidden); never negative
+        sums = pad(weights.transpose(1, 2) @ response, rows.lengths)[0].sum(1)  # (n, 2, 2 hidden)
+        totals = shares.flatten(2).sum(-1)  # (n, 2)
+        patches: Tensor = self.patch(_describe(largest, sums, totals, totals / shares[0, 0].numel()))
+        largest = pad(largest, lengths)[0].max(dim=1).values
+        sums, totals = (pad(values, lengths)[0].sum(1) for values in (sums, totals))
+        crops: Tensor = self.crop(_describe(largest, sums, totals))
         return patches, crops
 
-    def _convolve(self, image: Tensor) -> Tensor:
-        """Apply the first convolution, (n, q, hidden); a linear layer where it sees single blocks (faster on a CPU)."""
-        if self.first.kernel_size[0] == 1:
-            return F.linear(image.flatten(2).transpose(1, 2), self.first.weight.flatten(1), self.first.bias)
-        convolved: Tensor = self.first(image).flatten(2).transpose(1, 2)
-        return convolved
+
+@dataclass(frozen=True)
+class _Rows:
+    """The blocks of patches that lie in the region, in rows of `_ROW`; rows never mix patches.
+
+    Attributes:
+        patch, place: (r, G) int64: the patch of each block, and its place in it.
+        real: (r, G) float: 0 where a row is filled up, with copies of its first block.
+        lengths: (n,) rows of each patch.
+    """
+
+    patch: Tensor
+    place: Tensor
+    real: Tensor
+    lengths: Tensor
+
+    def take(self, values: Tensor) -> Tensor:
+        """Gather (n, c, h, h, h) to (r, G, c)."""
+        return values.flatten(2)[self.patch, :, self.place]
+
+
+def _region_rows(shares: Tensor) -> _Rows:
+    """Find the blocks (n, 2, h, h, h) that lie in the region."""
+    region = shares.flatten(2).sum(1) > 0  # (n, q)
+    patch, place = region.nonzero(as_tuple=True)  # (m,) each, patch by patch
+    counts = region.sum(1)
+    lengths = (counts + _ROW - 1) // _ROW
+    first = (counts.cumsum(0) - counts).repeat_interleave(lengths)  # (r,) where the row's patch starts
+    row = torch.arange(len(first), device=first.device) - (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
+    within = row[:, None] * _ROW + torch.arange(_ROW, device=first.device)  # (r, G) number of the block in its patch
+    real = within < counts.repeat_interleave(lengths)[:, None]
+    block = first[:, None] + torch.where(real, within, within[:, :1])
+    return _Rows(patch=patch[block], place=place[block], real=real.to(shares.dtype), lengths=lengths)
+
+
+def _describe(largest: Tensor, sums: Tensor, totals: Tensor, *more: Tensor) -> Tensor:
+    """Largest (n, c) and mean responses, from sums (n, 2, c) and weights (n, 2), side by side."""
+    means = sums / totals.clamp_min(1e-3).unsqueeze(-1)
+    return torch.cat([largest, means.flatten(1), *more], dim=-1)
 
 
 class CropEncoder(nn.Module):
@@ -157,6 +197,6 @@ def _place_features(positions_mm: Tensor) -> Tensor:
 def pad(packed: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Turn packed rows (n, ...) into (B, T, ...), zeros behind each crop's own, and tell which exist, (B, T) bool."""
     exists = torch.arange(int(lengths.max()), device=packed.device) < lengths.to(packed.device)[:, None]
-    padded = packed.new_zeros(*exists.shape, *packed.shape[1:])
-    places = exists.reshape(*exists.shape, *(1 for _ in packed.shape[1:]))
-    return padded.masked_scatter(places, packed), exists
+    places = exists.flatten().nonzero().squeeze(1)
+    padded = packed.new_zeros(exists.numel(), *packed.shape[1:]).index_copy(0, places, packed)
+    return padded.reshape(*exists.shape, *packed.shape[1:]), exists

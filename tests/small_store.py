@@ -15,7 +15,7 @@ SPACING_MM = 5.0
 
 
 def small_vocabulary() -> Vocabulary:
-    """Two anatomies of `ct54` with three findings."""
+    """Two anatomies of `ct54` with three findings, and prompts in words that the tiny text encoder tells apart."""
     full = load_vocabulary("ct54")
     anatomies = {
         name: full.anatomies[name].model_copy(update={"index": i}) for i, name in enumerate(("liver", "kidney"))
@@ -23,7 +23,10 @@ def small_vocabulary() -> Vocabulary:
     findings = []
     for anatomy in anatomies:
         mine = [full.finding(name) for name in FINDINGS if name.startswith(anatomy)]
-        findings += [finding.model_copy(update={"index": i}) for i, finding in enumerate(mine)]
+        for i, finding in enumerate(mine):
+            positive = (finding.name, f"the {anatomy} is abnormal because of {finding.name}")
+            negative = (f"normal {anatomy}", f"the {anatomy} is healthy, free of {finding.name}")
+            findings.append(finding.model_copy(update={"index": i, "positive": positive, "negative": negative}))
     return Vocabulary(name="small", anatomies=anatomies, findings=tuple(findings))
 
 

@@ -7,44 +7,41 @@ import pytest
 import torch
 from small_store import small_vocabulary
 
-from ctvlp.alignment import AlignmentHead, alignment_loss, draw_prompts, label_targets
+from ctvlp.alignment import START_RATE, START_SCALE, AlignmentHead, alignment_loss, draw_prompts, label_targets
 
 NAN = math.nan
 VOCABULARY = small_vocabulary()
 
 
 def test_loss_equals_a_loop_over_labels_that_are_known():
-    generator = torch.Generator().manual_seed(0)
-    stated, denied = (torch.randn(4, 3, generator=generator, requires_grad=True) for _ in range(2))
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
     labels = torch.tensor([[1, 0, NAN], [NAN, NAN, NAN], [0, 0, 1], [1, NAN, 0]])
     expected = torch.zeros(())
     for i in range(4):
         for k in range(3):
             if not math.isnan(labels[i, k]):
-                y, p, q = labels[i, k], stated[i, k].sigmoid(), denied[i, k].sigmoid()
-                expected = expected - (y * p.log() + (1 - y) * (1 - p).log()) / 2
-                expected = expected - ((1 - y) * q.log() + y * (1 - q).log()) / 2
-    loss = alignment_loss((stated, denied), labels)
+                y, p = labels[i, k], logits[i, k].sigmoid()
+                expected = expected - (y * p.log() + (1 - y) * (1 - p).log())
+    loss = alignment_loss(logits, labels)
     torch.testing.assert_close(loss, expected)
     loss.backward()
-    assert not stated.grad.isnan().any()
-    assert (stated.grad[labels.isnan()] == 0).all()
-    assert (stated.grad[~labels.isnan()] != 0).all()
+    assert not logits.grad.isnan().any()
+    assert (logits.grad[labels.isnan()] == 0).all()
+    assert (logits.grad[~labels.isnan()] != 0).all()
 
 
 def test_without_a_known_label_the_loss_is_zero_with_a_gradient_of_zero():
     logits = torch.ones(2, 2, requires_grad=True)
-    alignment_loss((logits, logits), torch.full((2, 2), NAN)).backward()
+    alignment_loss(logits, torch.full((2, 2), NAN)).backward()
     assert (logits.grad == 0).all()
 
 
-def test_logits_are_scale_times_cosine_plus_the_bias_of_statements_or_denials():
+def test_logits_are_the_scaled_margin_between_statement_and_denial_plus_the_bias():
     head = AlignmentHead()
     image = torch.eye(3)[:2]
-    stated, denied = head(image, torch.eye(3), -torch.eye(3)[:1])
-    prior = math.log(0.1 / 0.9)
-    torch.testing.assert_close(stated, 10 * torch.eye(3)[:2] + prior)
-    torch.testing.assert_close(denied, torch.tensor([[-10.0], [0.0]]) - prior)
+    logits = head(image, torch.eye(3), torch.eye(3)[[1, 0, 2]])
+    margin = torch.tensor([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0]])
+    torch.testing.assert_close(logits, START_SCALE * margin + math.log(START_RATE / (1 - START_RATE)))
 
 
 def test_phrasings_are_drawn_from_each_findings_own_prompts_and_vary():

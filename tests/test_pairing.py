@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ctvlp import pairing_cpu
 from ctvlp.pairing import finding_bits, pairing_targets, relations
 from ctvlp.pairing_torch import targets_torch
 
@@ -144,6 +145,15 @@ def test_rows_are_distributions_that_leave_out_excluded_pairs_and_follow_a_permu
     order = np.random.default_rng(seed + 1).permutation(count)
     moved = {name: value[order][:, order] if value.ndim == 2 else value[order] for name, value in case.items()}
     np.testing.assert_allclose(pairing_targets(**moved, mode=mode, mix=mix), found[order][:, order], atol=1e-6)
+
+
+@pytest.mark.parametrize(("mode", "mix"), MODES)
+def test_rows_shared_out_to_threads_are_the_same_rows(monkeypatch, mode, mix):
+    case = draw(np.random.default_rng(1), 41)
+    straight = pairing_targets(**case, mode=mode, mix=mix)
+    monkeypatch.setattr(pairing_cpu, "_FEW", 1)
+    monkeypatch.setattr(pairing_cpu.os, "cpu_count", lambda: 3)
+    np.testing.assert_array_equal(pairing_targets(**case, mode=mode, mix=mix), straight)
 
 
 def test_mixture_keeps_the_shares_of_self_findings_and_peer_whatever_the_batch_size():

@@ -140,7 +140,7 @@ def test_the_control_trains_on_other_studies_reports(tmp_path, config, monkeypat
 
 
 def test_numbers_that_break_stop_the_run_and_name_the_batch(tmp_path, config, monkeypatch):
-    monkeypatch.setattr(train_module, "alignment_loss", lambda logits, labels: logits[0].sum() * float("nan"))
+    monkeypatch.setattr(train_module, "alignment_loss", lambda logits, labels: logits.sum() * float("nan"))
     with pytest.raises(CtvlpError, match=r"step 1: .*nan.*studies of the batch: s\d\d\d, s\d\d\d"):
         run(tmp_path, config)
     assert find_checkpoints(tmp_path) == []

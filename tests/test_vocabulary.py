@@ -82,7 +82,7 @@ def test_user_adds_an_anatomy_and_a_finding_without_code(tmp_path):
     assert vocabulary.anatomies["aorta"].windows_hu == load_anatomies()["liver"].windows_hu
     assert vocabulary.anatomies["aorta"].region.fill == "none"
     assert len(vocabulary.findings) == 55
-    assert vocabulary.finding("aorta.aneurysm").positive[0] == "a CT with aortic aneurysm"
+    assert vocabulary.finding("aorta.aneurysm").positive[0] == "aortic aneurysm on CT"
     assert vocabulary.digest != load_vocabulary("ct54").digest
 
 
