@@ -51,7 +51,7 @@ def _spread(mask: Bools, up: int, down: int) -> Bools:
     """Each slice joined with those of up to `up` slices below and `down` slices above it."""
     size = up + down + 1
     spread = ndimage.maximum_filter1d(mask.view(np.uint8), size, axis=0, origin=-((down - up) // 2), mode="constant")
-    return spread.astype(np.bool_)
+    return np.asarray(spread, dtype=np.bool_)
 
 
 def _mirrored(lungs: Bools, cage: Bools) -> Bools:
