@@ -58,3 +58,9 @@ def test_every_reason_of_failure_is_explained():
         r"^\| `([A-Z_]+)` \|", (ROOT / "docs" / "store.md").read_text(encoding="utf-8"), flags=re.MULTILINE
     )
     assert rows == [reason.value for reason in Reason]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
