@@ -6,6 +6,7 @@ that labels were used.
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ from torch.nn import functional as F
 
 from ctvlp.prompts import finding_prompts
 from preprocess.vocabulary import Finding
+
+Silence = Literal["masked", "negative_if_normal", "negative"]
 
 START_SCALE = 20.0
 START_RATE = 0.1
@@ -68,19 +71,25 @@ def alignment_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def label_targets(
-    labels: npt.NDArray[np.float32], normal: npt.NDArray[np.bool_], *, normal_is_negative: bool = True
+    labels: npt.NDArray[np.float32],
+    normal: npt.NDArray[np.bool_],
+    abnormal: npt.NDArray[np.bool_],
+    *,
+    silence: Silence = "negative",
 ) -> npt.NDArray[np.float32]:
     """Turn the labels of an anatomy's samples into what the alignment is judged by.
 
     Args:
         labels: (N, K) float: 1 positive, 0 negative, -1 uncertain, NaN not mentioned.
         normal: (N,) bool: the report calls the anatomy normal.
-        normal_is_negative: A finding not mentioned counts as negative where the anatomy is normal.
+        abnormal: (N,) bool: it calls it abnormal; where it does neither, it leaves the anatomy open.
+        silence: What a finding is that the report does not mention: "masked" always, "negative_if_normal" where the
+            anatomy is normal, "negative" where it is normal or abnormal.
 
     Returns:
         (N, K) float32: 1, 0, or NaN for what is masked.
     """
     targets = np.where(labels == -1, np.nan, labels).astype(np.float32)
-    if normal_is_negative:
-        targets[np.isnan(labels) & normal[:, None]] = 0.0
+    denies = {"masked": np.zeros_like(normal), "negative_if_normal": normal, "negative": normal | abnormal}[silence]
+    targets[np.isnan(labels) & denies[:, None]] = 0.0
     return targets

@@ -109,6 +109,8 @@ def regression_scores(
 def untrained_model(run: "Run", *, seed: int = 1) -> "AnatomyCLIP":
     """The model of a run with starting weights instead of trained ones, in evaluation mode.
 
+    What it knows of the training crops before its first step, the mean and spread of their measures, stays.
+
     Args:
         run: Gives configuration and anatomies.
         seed: Of the weights; another than training's, so that it is no earlier state of the same model.
@@ -116,7 +118,10 @@ def untrained_model(run: "Run", *, seed: int = 1) -> "AnatomyCLIP":
     from ctvlp.model import build_model
 
     device = next(run.model.parameters()).device
-    return build_model(run.config, run.vocabulary.anatomies, seed=seed).to(device).eval()
+    model = build_model(run.config, run.vocabulary.anatomies, seed=seed).to(device)
+    model.vision.measure_mean.copy_(run.model.vision.measure_mean)
+    model.vision.measure_spread.copy_(run.model.vision.measure_spread)
+    return model.eval()
 
 
 def _scaling(features: Floats) -> _Scaling:

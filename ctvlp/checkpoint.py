@@ -1,8 +1,7 @@
-"""Checkpoints: everything needed to go on, written under a partial name and renamed, the last two kept."""
+"""Checkpoints: everything needed to go on, published in one step, the last two kept."""
 
 import json
 import logging
-import os
 import pickle
 import re
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ import torch
 
 from ctvlp.model import AnatomyCLIP, ModelConfig, build_model
 from preprocess.errors import InputError
+from preprocess.publish import publishing
 from preprocess.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -61,12 +61,8 @@ def write_checkpoint(folder: Path, step: int, state: State, *, keep: int = 2) ->
         keep: Checkpoints to keep.
     """
     path = folder / f"checkpoint-{step:08d}.pt"
-    partial = folder / f".{path.name}.partial"
-    with partial.open("wb") as file:
-        torch.save({"schema": SCHEMA, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with publishing(path) as stream:
+        torch.save({"schema": SCHEMA, **state}, stream)
     for old in find_checkpoints(folder)[:-keep]:
         old.unlink()
     return path

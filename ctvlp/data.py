@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ctvlp.alignment import label_targets
+from ctvlp.alignment import Silence, label_targets
 from ctvlp.batches import ImageBatch, build_image_batch
 from ctvlp.model import AnatomyCLIP, ModelConfig
 from ctvlp.pairing import finding_bits, relations
@@ -126,6 +126,25 @@ def choose_patches(
     return chosen
 
 
+def measure_statistics(
+    source: TokenSource, samples: Sequence[Sample], *, crops: int = 256
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Mean and standard deviation of each anatomy's measures over training crops, (MEASURES,) each.
+
+    Args:
+        source: Gives tokens.
+        samples: Training samples.
+        crops: Crops to look at for each anatomy, spread over the samples.
+    """
+    found = {}
+    for name in sorted({sample.anatomy for sample in samples}):
+        mine = [sample for sample in samples if sample.anatomy == name]
+        picked = np.unique(np.linspace(0, len(mine) - 1, crops).astype(int))
+        measures = np.stack([source.tokens(mine[i], 0).measures for i in picked])
+        found[name] = torch.from_numpy(measures.mean(axis=0)), torch.from_numpy(measures.std(axis=0))
+    return found
+
+
 def epoch_order(studies: Sequence[str], batch_studies: int, *, seed: int, epoch: int) -> list[list[str]]:
     """Return the batches of an epoch: each study once, in an order that depends on seed and epoch alone.
 
@@ -146,7 +165,7 @@ def build_batch(
     vocabulary: Vocabulary,
     rng: np.random.Generator,
     *,
-    normal_is_negative: bool = True,
+    silence: Silence = "negative",
 ) -> Batch:
     """Gather the samples of some studies by anatomy.
 
@@ -156,7 +175,7 @@ def build_batch(
         source: Gives tokens.
         vocabulary: Gives the order of anatomies, and which findings need the whole one.
         rng: Draws each crop's grid.
-        normal_is_negative: See `label_targets`.
+        silence: See `label_targets`.
     """
     chosen = [sample for study in studies for sample in samples[study]]
     rows: dict[str, int] = {}
@@ -168,18 +187,17 @@ def build_batch(
         if mine:
             tokens = [source.tokens(sample, int(rng.integers(source.shifts))) for sample in mine]
             image = build_image_batch(name, tokens)
-            anatomies[name] = _build_anatomy_batch(mine, image, rows, vocabulary, normal_is_negative)
+            anatomies[name] = _build_anatomy_batch(mine, image, rows, vocabulary, silence)
     return Batch(tuple(studies), tuple(rows), anatomies)
 
 
 def _build_anatomy_batch(
-    samples: Sequence[Sample], image: ImageBatch, rows: dict[str, int], vocabulary: Vocabulary, normal_is_negative: bool
+    samples: Sequence[Sample], image: ImageBatch, rows: dict[str, int], vocabulary: Vocabulary, silence: Silence
 ) -> AnatomyBatch:
     text_row = np.array([rows[sample.text] for sample in samples])
     labels = np.stack([sample.labels for sample in samples])  # (N, K)
-    targets = label_targets(
-        labels, np.array([sample.normal for sample in samples]), normal_is_negative=normal_is_negative
-    )
+    normal, abnormal = (np.array([getattr(sample, name) for sample in samples]) for name in ("normal", "abnormal"))
+    targets = label_targets(labels, normal, abnormal, silence=silence)
     cut = np.array([not sample.whole for sample in samples])
     needs_whole = np.array([finding.needs == "whole" for finding in vocabulary.of(samples[0].anatomy)], dtype=bool)
     targets[cut[:, None] & needs_whole[None, :]] = np.nan
@@ -187,7 +205,7 @@ def _build_anatomy_batch(
     return AnatomyBatch(
         image=image,
         text_row=torch.from_numpy(text_row),
-        abnormal=torch.tensor([sample.abnormal for sample in samples]),
+        abnormal=torch.from_numpy(abnormal),
         text_id=torch.from_numpy(np.where([sample.names_something for sample in samples], text_row, -1)),
         findings=torch.from_numpy(finding_bits(labels == 1).view(np.int64)),
         labels=torch.from_numpy(targets),

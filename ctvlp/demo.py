@@ -13,7 +13,7 @@ import pandas as pd
 from ctvlp.baselines import organ_features, regression_scores, untrained_model
 from ctvlp.checkpoint import Run, load_run
 from ctvlp.evaluate import Evaluation, difference, evaluate
-from ctvlp.evaluation_files import format_evaluation
+from ctvlp.evaluation_files import format_estimate, format_evaluation
 from ctvlp.page.archive import summarize_archive
 from ctvlp.page.build import build_page
 from ctvlp.page.content import Comparison, Curve, PageContent, Simulation
@@ -204,8 +204,8 @@ def _figures(main: Evaluation, comparisons: list[Comparison], agreement: Agreeme
     lines = [format_evaluation(main), ""]
     for entry in comparisons:
         mean, gain = entry.evaluation.means["auroc"], entry.gain
-        ahead = f"; ahead by {gain.value:.3f} [{gain.low:.3f}, {gain.high:.3f}]" if gain is not None else ""
-        lines.append(f"{entry.name}: AUROC {mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}]{ahead}")
+        ahead = f"; ahead by {format_estimate(gain)}" if gain is not None else ""
+        lines.append(f"{entry.name}: AUROC {format_estimate(mean)}{ahead}")
     lines.append(
         f"report reader against the simulated truth: precision {agreement.precision:.3f}, "
         f"recall {agreement.recall:.3f}, F1 {agreement.f1:.3f} over {agreement.pairs} pairs, "

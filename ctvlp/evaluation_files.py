@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ctvlp.metrics import Estimate
 from preprocess.errors import InputError
 from preprocess.publish import publish
 
@@ -50,12 +51,15 @@ def format_evaluation(evaluation: "Evaluation") -> str:
     return "\n".join([*lines, "", *_summary(evaluation)])
 
 
+def format_estimate(estimate: Estimate) -> str:
+    """Return a figure with its interval if it has one; a dash where it is not defined."""
+    value, low, high = estimate.value, estimate.low, estimate.high
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]" if np.isfinite(low) else _number(value)
+
+
 def _summary(evaluation: "Evaluation") -> list[str]:
     counts, origin = evaluation.counts, evaluation.provenance
-    mean = {
-        name: _bounded({name: e.value, f"{name}_low": e.low, f"{name}_high": e.high}, name)
-        for name, e in evaluation.means.items()
-    }
+    mean = {name: format_estimate(estimate) for name, estimate in evaluation.means.items()}
     excluded = ", ".join(f"{reason} {count}" for reason, count in counts["excluded"].items()) or "none"
     return [
         f"mean over {counts['counted']} findings with at least {origin['min_positives']} positives:",
@@ -85,5 +89,4 @@ def _number(value: float) -> str:
 
 
 def _bounded(row: Mapping[Any, Any], name: str) -> str:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return f"{row[name]:.3f} [{low:.3f}, {high:.3f}]" if np.isfinite(low) else _number(row[name])
+    return format_estimate(Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"]))

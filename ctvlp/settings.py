@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from ctvlp.alignment import Silence
 from ctvlp.augmentation import AugmentationSettings
 from ctvlp.pairing import Mix, Mode
 from ctvlp.samples import Unmentioned
@@ -46,7 +47,8 @@ class TrainingSettings:
         clip: Largest norm of the gradient.
         contrastive_weight: Weight of the contrastive term.
         alignment_weight: Weight of the finding alignment; 0 leaves the labels out.
-        normal_is_negative: A finding that is not mentioned counts as negative where its anatomy is normal.
+        silence: What a finding is that the report does not mention: "masked", "negative_if_normal" or "negative", see
+            `ctvlp.alignment.label_targets`.
         unmentioned: What an anatomy is that the report does not mention: "leave_out" or "normal".
         average: Momentum of the moving average of the weights that screening uses; 0 for the last weights.
         pairing: The contrastive targets.
@@ -68,9 +70,9 @@ class TrainingSettings:
     clip: float = 1.0
     contrastive_weight: float = 1.0
     alignment_weight: float = 1.0
-    normal_is_negative: bool = True
+    silence: Silence = "negative"
     unmentioned: Unmentioned = "leave_out"
-    average: float = 0.99
+    average: float = 0.98
     pairing: PairingSettings = field(default_factory=PairingSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     shifts: int = 3

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from preprocess.errors import InputError
+from preprocess.publish import publishing
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,9 @@ class TextEncoder(nn.Module):
         super().__init__()
         os.environ["HF_HUB_OFFLINE"] = "1"
         from transformers import AutoModel, AutoTokenizer  # heavy: loaded only where a text must be encoded
+        from transformers.utils import logging as transformers_logging
 
+        transformers_logging.disable_progress_bar()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.network: Any = AutoModel.from_pretrained(folder, local_files_only=True)
         self.pooling = pooling
@@ -133,10 +136,9 @@ class FrozenTextEncoder:
         if self._path is None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_name(f".{self._path.stem}.{os.getpid()}.npz")
         features = torch.stack(list(self._known.values())).numpy()
-        np.savez(partial, keys=np.array(list(self._known)), features=features)
-        partial.replace(self._path)
+        with publishing(self._path) as stream:
+            np.savez(stream, keys=np.array(list(self._known)), features=features)
 
 
 class TextTower(nn.Module):

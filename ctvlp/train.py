@@ -16,7 +16,7 @@ from torch import Tensor
 from ctvlp.alignment import alignment_loss, draw_prompts
 from ctvlp.augmentation import augment
 from ctvlp.checkpoint import find_checkpoints, write_checkpoint
-from ctvlp.data import AnatomyBatch, Batch, TokenSource, build_batch, choose_patches, epoch_order
+from ctvlp.data import AnatomyBatch, Batch, TokenSource, build_batch, choose_patches, epoch_order, measure_statistics
 from ctvlp.learner import Learner, build_learner, resumable_state, same_config
 from ctvlp.loss import contrastive_loss, target_entropy
 from ctvlp.model import ModelConfig
@@ -24,6 +24,7 @@ from ctvlp.pairing import pairing_targets
 from ctvlp.samples import Sample, read_samples, shuffled_reports
 from ctvlp.settings import TrainingSettings
 from preprocess.errors import CtvlpError
+from preprocess.publish import publish, publishing, remove_leftovers
 from preprocess.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -75,17 +76,20 @@ def train(
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     out.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(out)
     samples = _samples_by_study(store, vocabulary, settings)
     order = [batch for epoch in range(settings.epochs) for batch in _epoch(sorted(samples), settings, epoch)]
     learner = _start(store, out, samples, vocabulary, model_config, settings, len(order), text_cache or out, device)
     source = TokenSource(store, learner.model, shifts=settings.shifts, seed=settings.seed, in_memory=settings.in_memory)
+    if learner.step == 0:
+        learner.set_measures(measure_statistics(source, [sample for mine in samples.values() for sample in mine]))
     _write_split(store, samples, out)
     with _open_log(out / "log.jsonl", learner.step) as log:
         started, first = time.perf_counter(), learner.step
         for epoch, names, ends_epoch in order[learner.step :]:
             rng = np.random.default_rng([settings.seed, 1, learner.step])
             begun = time.perf_counter()
-            batch = build_batch(names, samples, source, vocabulary, rng, normal_is_negative=settings.normal_is_negative)
+            batch = build_batch(names, samples, source, vocabulary, rng, silence=settings.silence)
             loaded = time.perf_counter()
             losses = train_step(learner, batch, vocabulary, rng)
             seconds = time.perf_counter() - begun
@@ -231,9 +235,7 @@ def _open_log(path: Path, step: int) -> IO[str]:
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
     done = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
     if len(done) < len(lines):
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(done), encoding="utf-8")
-        partial.replace(path)
+        publish(path, "".join(done).encode())
     return path.open("a", encoding="utf-8")
 
 
@@ -241,6 +243,5 @@ def _write_split(store: "Store", samples: Iterable[str], out: Path) -> None:
     """Write which studies were trained on, and the split of all others."""
     manifest = store.manifest()[["study_id", "patient_id", "split"]].drop_duplicates("study_id")
     table = manifest.assign(used=manifest["study_id"].isin(set(samples))).sort_values("study_id")
-    partial = out / ".split.parquet.partial"
-    table.to_parquet(partial, index=False)
-    partial.replace(out / "split.parquet")
+    with publishing(out / "split.parquet") as stream:
+        table.to_parquet(stream, index=False)

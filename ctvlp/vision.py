@@ -14,6 +14,9 @@ from ctvlp.batches import ImageBatch
 from ctvlp.transforms import MEASURES
 
 _WAVELENGTHS_MM = (800.0, 400.0, 200.0, 100.0, 50.0)
+_SMALLEST_SPREAD = 1e-2
+_FARTHEST = 5.0
+"""Standard deviations at which a measure is clipped."""
 _ROW = 16
 """Blocks that the stem handles together."""
 
@@ -123,6 +126,9 @@ class CropEncoder(nn.Module):
         windows_hu: (low, high) in HU of each input channel, by anatomy; the same number of channels everywhere.
     """
 
+    measure_mean: Tensor
+    measure_spread: Tensor
+
     def __init__(
         self,
         *,
@@ -142,6 +148,9 @@ class CropEncoder(nn.Module):
         self.windows_hu = windows_hu
         self.stem = PatchStem(next(iter(counts.values())) * statistics + 2, stem_width, width, stem_kernel)
         self.place = nn.Linear(6 * len(_WAVELENGTHS_MM), width)
+        self.anatomies = list(windows_hu)
+        self.register_buffer("measure_mean", torch.zeros(len(windows_hu), MEASURES))
+        self.register_buffer("measure_spread", torch.ones(len(windows_hu), MEASURES))
         self.measure = nn.Sequential(nn.Linear(MEASURES, width), nn.GELU(), nn.Linear(width, width))
         self.kind = nn.ParameterDict({name: nn.Parameter(0.02 * torch.randn(width)) for name in windows_hu})
         self.blocks = nn.ModuleList(_build_block(width, int(width * mlp_ratio), heads) for _ in range(depth))
@@ -155,13 +164,29 @@ class CropEncoder(nn.Module):
         """
         patches, crops = self.stem(*self.channels(batch), batch.lengths)
         tokens, exists = pad(patches + self.place(_place_features(batch.positions_mm)), batch.lengths)
-        first = (crops + self.measure(batch.measures)).unsqueeze(1)
+        first = (crops + self.measure(self.standard_measures(batch))).unsqueeze(1)
         tokens = torch.cat([first, tokens], dim=1) + self.kind[batch.anatomy]  # (B, 1 + T, width)
         exists = F.pad(exists, (1, 0), value=True)
         with _attention_kernel(tokens.device):
             for block in self.blocks:
                 tokens = block(tokens, attn_mask=exists[:, None, None, :])
         return self.norm(tokens), exists
+
+    def set_measures(self, anatomy: str, mean: Tensor, spread: Tensor) -> None:
+        """Set the mean and the standard deviation, (MEASURES,) each, of an anatomy's measures in the training crops."""
+        row = self.anatomies.index(anatomy)
+        self.measure_mean[row] = mean
+        self.measure_spread[row] = spread.clamp_min(_SMALLEST_SPREAD)
+
+    def standard_measures(self, batch: ImageBatch) -> Tensor:
+        """Return the measures (B, MEASURES) in standard deviations of the anatomy's training crops, clipped.
+
+        A liver of twice the usual size differs from others by far less than livers differ from adrenal glands: without
+        this step few studies do not suffice to learn it.
+        """
+        row = self.anatomies.index(batch.anatomy)
+        standard = (batch.measures - self.measure_mean[row]) / self.measure_spread[row]
+        return standard.clamp(-_FARTHEST, _FARTHEST)
 
     def channels(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
         """Return what the stem sees.

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from preprocess.errors import InputError
+from preprocess.publish import publishing
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -136,10 +137,5 @@ def _publish_map(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
     writer = csv.DictWriter(text, MAP_COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(known[name] for name in sorted(known))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text.getvalue())
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    with publishing(path, private=True) as stream:
+        stream.write(text.getvalue().encode())

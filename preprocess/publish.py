@@ -4,13 +4,27 @@ import os
 import socket
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 _ABANDONED_SECONDS = 24 * 3600
 
 
 def publish(path: Path, data: bytes) -> None:
-    """Write a file in one step that no reader and no kill can see half of.
+    """Write a file in one step that no reader and no kill can see half of; see `publishing`."""
+    with publishing(path) as stream:
+        stream.write(data)
+
+
+@contextmanager
+def publishing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
+    """Give a stream whose content becomes the file when the block ends without an error.
+
+    Args:
+        path: The file; replaced if it is there.
+        private: Only its owner may read it.
 
     Raises:
         OSError: The file system refuses; nothing is left behind.
@@ -20,10 +34,11 @@ def publish(path: Path, data: bytes) -> None:
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        if not private:
+            temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

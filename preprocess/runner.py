@@ -1,12 +1,12 @@
 """Hands studies to worker processes on this machine, or does them here, one after the other."""
 
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from preprocess.environment import environment
 from preprocess.errors import Reason
 from preprocess.pieces import Piece
 from preprocess.study import Settings, StudyTask, process_study, record
@@ -116,27 +116,18 @@ def _cluster(workers: int) -> Iterator[Any]:
     import dask
     from distributed import Client, LocalCluster
 
-    environment = dict.fromkeys(_THREADS, "1")
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)  # worker processes inherit it
-    try:
-        with (
-            dask.config.set(_QUIET),
-            LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",  # a free port for what dask calls its dashboard, which stays empty
-                scheduler_kwargs={"dashboard": False},
-                silence_logs=logging.CRITICAL,
-            ) as cluster,
-            Client(cluster) as client,
-        ):
-            yield client
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    with (
+        environment(dict.fromkeys(_THREADS, "1")),  # worker processes inherit it
+        dask.config.set(_QUIET),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",  # a free port for what dask calls its dashboard, which stays empty
+            scheduler_kwargs={"dashboard": False},
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client

@@ -17,6 +17,7 @@ from typing import Any
 import nibabel
 import numpy as np
 
+from preprocess.environment import environment
 from preprocess.errors import InputError, Reason, StudyError
 from preprocess.geometry import affine_from_nifti, canonical, nifti_from_affine
 from preprocess.structures import structure_names
@@ -162,16 +163,8 @@ def _private_environment(networks: list[Network]) -> Iterator[None]:
         link.unlink()
     for network in networks:
         (results / network.dataset.name).symlink_to(network.dataset.resolve(), target_is_directory=True)
-    before = {name: os.environ.get(name) for name in _VARIABLES}
-    os.environ.update(dict.fromkeys(_VARIABLES, str(results)), TOTALSEG_HOME_DIR=str(home))
-    try:
+    with environment(dict.fromkeys(_VARIABLES, str(results)) | {"TOTALSEG_HOME_DIR": str(home)}):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _file_digest(path: Path) -> str:

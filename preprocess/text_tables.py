@@ -1,8 +1,6 @@
 """The tables of `text/`: links, anatomies, sentences, labels, evidence, read from reports and written atomically."""
 
 import logging
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from preprocess.errors import InputError
+from preprocess.publish import publishing
 from preprocess.reading import ReportReading
 from preprocess.report_reader import AbnormalRule, build_reader
 from preprocess.reports import NO_ID, read_report_table
@@ -168,24 +167,11 @@ def write_text_tables(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
-            _write_atomically(table, folder / f"{name}.parquet")
+            with publishing(folder / f"{name}.parquet") as stream:
+                pq.write_table(table, stream, compression="zstd")
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {' '.join(str(error).split())}") from error
     return summary
-
-
-def _write_atomically(table: pa.Table, path: Path) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            pq.write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def reports_to_tables(

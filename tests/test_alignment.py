@@ -1,13 +1,14 @@
 """Finding alignment: masked cross entropy against a slow loop, phrasings drawn anew, labels as the settings say."""
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from small_store import small_vocabulary
 
-from ctvlp.alignment import START_RATE, START_SCALE, AlignmentHead, alignment_loss, draw_prompts, label_targets
+from ctvlp.alignment import START_RATE, START_SCALE, AlignmentHead, Silence, alignment_loss, draw_prompts, label_targets
 
 NAN = math.nan
 VOCABULARY = small_vocabulary()
@@ -55,18 +56,19 @@ def test_phrasings_are_drawn_from_each_findings_own_prompts_and_vary():
 
 
 @pytest.mark.parametrize(
-    ("label", "normal", "rule", "expected"),
+    ("label", "status", "expected"),
     [
-        (1, False, True, 1),
-        (0, False, True, 0),
-        (-1, True, True, NAN),
-        (NAN, False, True, NAN),
-        (NAN, True, True, 0),
-        (NAN, True, False, NAN),
-        (1, True, True, 1),
+        (1, "abnormal", {"masked": 1, "negative_if_normal": 1, "negative": 1}),
+        (0, "abnormal", {"masked": 0, "negative_if_normal": 0, "negative": 0}),
+        (1, "normal", {"masked": 1, "negative_if_normal": 1, "negative": 1}),
+        (-1, "normal", {"masked": NAN, "negative_if_normal": NAN, "negative": NAN}),
+        (NAN, "normal", {"masked": NAN, "negative_if_normal": 0, "negative": 0}),
+        (NAN, "abnormal", {"masked": NAN, "negative_if_normal": NAN, "negative": 0}),
+        (NAN, "uncertain", {"masked": NAN, "negative_if_normal": NAN, "negative": NAN}),
     ],
-    ids=["positive", "negative", "uncertain", "not mentioned", "normal anatomy", "rule off", "positive beats normal"],
 )
-def test_labels_become_targets(label, normal, rule, expected):
-    found = label_targets(np.array([[label]], np.float32), np.array([normal]), normal_is_negative=rule)
-    np.testing.assert_array_equal(found, np.array([[expected]], np.float32))
+@pytest.mark.parametrize("silence", get_args(Silence))
+def test_labels_become_targets(label, status, expected, silence):
+    normal, abnormal = np.array([status == "normal"]), np.array([status == "abnormal"])
+    found = label_targets(np.array([[label]], np.float32), normal, abnormal, silence=silence)
+    np.testing.assert_array_equal(found, np.array([[expected[silence]]], np.float32))

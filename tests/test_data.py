@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from small_store import small_store, small_vocabulary
 from tiny_text import write_tiny_encoder
 
-from ctvlp.data import TokenSource, build_batch, choose_patches, epoch_order
+from ctvlp.data import TokenSource, build_batch, choose_patches, epoch_order, measure_statistics
 from ctvlp.model import build_config, build_model
 from ctvlp.samples import read_samples
-from ctvlp.transforms import count_tokens
+from ctvlp.transforms import count_tokens, measure_crop
 
 VOCABULARY = small_vocabulary()
 
@@ -119,6 +119,16 @@ def test_tokens_are_those_of_the_model_and_kept_only_if_asked(model, in_memory):
     assert not np.array_equal(source.tokens(sample, 1).index, first.index)
     source.tokens(sample, 0)
     assert len(store.studies["s000"].reads) == (1 if in_memory else 3)
+
+
+def test_measure_statistics_are_those_of_the_training_crops(model):
+    store = small_store(5)
+    samples = read_samples(store, VOCABULARY)
+    source = TokenSource(store, model, shifts=1, seed=0, in_memory=False)
+    mean, spread = measure_statistics(source, samples)["liver"]
+    measures = [measure_crop(store.studies[s.study_id].crops["liver"]) for s in samples if s.anatomy == "liver"]
+    np.testing.assert_allclose(mean, np.mean(measures, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(spread, np.std(measures, axis=0), rtol=1e-4, atol=1e-6)
 
 
 def test_patch_edges_grow_until_the_median_crop_fits():

@@ -142,6 +142,34 @@ def test_the_stem_takes_largest_and_mean_responses_over_the_region_alone():
     torch.testing.assert_close(torch.cat([patches, crops]), torch.stack(expected), atol=1e-5, rtol=1e-4)
 
 
+def test_measures_are_seen_in_standard_deviations_of_the_training_crops(model, tokens):
+    vision, batch = model.vision, build_image_batch("liver", tokens)
+    before = vision.measure_mean.clone(), vision.measure_spread.clone()
+    mean, spread = batch.measures.mean(0), torch.full((batch.measures.shape[1],), 0.25)
+    spread[0] = 0.0  # a measure that never varies
+    vision.set_measures("liver", mean, spread)
+    standard = vision.standard_measures(batch)
+    torch.testing.assert_close(standard[:, 1:], ((batch.measures - mean) / 0.25).clamp(-5, 5)[:, 1:])
+    assert standard.isfinite().all()
+    assert torch.equal(vision.standard_measures(replace(batch, anatomy="kidney")), batch.measures.clamp(-5, 5))
+    vision.measure_mean, vision.measure_spread = before
+
+
+def test_the_crop_as_a_whole_reaches_the_vector_past_the_attention(model, tokens):
+    pooling = model.pooling
+    padded, exists = torch.randn(2, 5, 16), torch.ones(2, 5, dtype=torch.bool)
+    silent = padded.clone()
+    silent[:, 0] = 0
+    with torch.no_grad():
+        before = pooling.attention.out_proj.weight.clone()
+        pooling.attention.out_proj.weight.zero_()
+        with_crop, without = (pooling("liver", value, exists)[0] for value in (padded, silent))
+        expected = pooling.project["liver"](padded[:, 0] + pooling.attention.out_proj.bias)
+        pooling.attention.out_proj.weight.copy_(before)
+    torch.testing.assert_close(with_crop, torch.nn.functional.normalize(expected, dim=-1))
+    assert not torch.allclose(with_crop, without, atol=1e-2)
+
+
 def test_padding_is_behind_each_crops_own_tokens():
     padded, exists = pad(torch.arange(10.0).reshape(5, 2), torch.tensor([2, 3]))
     assert exists.tolist() == [[True, True, False], [True, True, True]]

@@ -194,7 +194,7 @@ def test_gradients_gathered_anatomy_by_anatomy_are_those_of_the_whole_loss(confi
 
 def test_plain_findings_are_found_in_studies_that_were_not_trained_on(tmp_path, config):
     store = small_store(48, seed=1, test=40)
-    settings = TrainingSettings(epochs=25, batch_studies=12, learning_rate=5e-3, shifts=1, average=0.9)
+    settings = TrainingSettings(epochs=50, batch_studies=12, learning_rate=5e-3, shifts=1, average=0.9)
     loaded = load_run(run(tmp_path, replace(config, stem_width=8), settings, store))
     studies = [study for study in store.studies if int(study[1:]) >= 48]
     truth = pd.DataFrame(store.labels).set_index("study_id").loc[studies, "liver.fatty_liver"].to_numpy()

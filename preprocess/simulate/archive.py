@@ -1,6 +1,5 @@
 """Simulate a hospital's archive: DICOM, reports and masks for the methods, and the truth apart from them."""
 
-import csv
 import json
 import logging
 import multiprocessing
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from preprocess.errors import InputError
+from preprocess.publish import publish, publishing
 from preprocess.simulate.delivery import UNFINISHED, StudyJob
 from preprocess.simulate.identity import draw_identities, stream
 from preprocess.simulate.prevalence import load_prevalence
@@ -152,13 +152,11 @@ def _one_thread() -> None:
 def _write_tables(folder: Path, records: Sequence[StudyRecord], seed: int) -> None:
     truth = folder / "truth"
     keys = [{"study_id": r.identity.study_uid, "patient_id": r.identity.patient_id} for r in records]
-    with _replacing(folder / "archive" / "reports.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["study_id", "patient_id", "accession_number", "report_text"])
-        for record in records:
-            who = record.identity
-            writer.writerow([who.study_uid, who.patient_id, who.accession, record.report.text])
-    _publish(folder / "archive" / "reports.csv")
+    texts = [
+        {**key, "accession_number": r.identity.accession, "report_text": r.report.text}
+        for key, r in zip(keys, records, strict=True)
+    ]
+    publish(folder / "archive" / "reports.csv", pd.DataFrame(texts).to_csv(index=False).encode())
     findings = pd.DataFrame([{**key, **record.findings} for key, record in zip(keys, records, strict=True)])
     _write_parquet(truth / "findings.parquet", findings.astype(dict.fromkeys(finding_ids(), "Int8")))
     lesions = [row for record in records for row in record.lesions]
@@ -175,8 +173,7 @@ def _write_tables(folder: Path, records: Sequence[StudyRecord], seed: int) -> No
     headers = [{**key, **record.header} for key, record in zip(keys, records, strict=True)]
     _write_parquet(truth / "headers.parquet", pd.DataFrame(headers))
     split = pd.DataFrame(keys).assign(split=_split(records, seed))
-    split.to_csv(_replacing(truth / "split.csv"), index=False)
-    _publish(truth / "split.csv")
+    publish(truth / "split.csv", split.to_csv(index=False).encode())
 
 
 def _report_row(record: StudyRecord) -> dict[str, object]:
@@ -201,21 +198,10 @@ def _write_summary(folder: Path, summary: SimulationSummary, options: dict[str, 
     """Write `simulation.json`, the last file: where it stands, the archive is complete."""
     counts = {"patients": summary.patients, "studies": summary.studies, "series": summary.series}
     content = {"version": summary.version, "digest": summary.digest, "options": options, **counts}
-    path = folder / "truth" / "simulation.json"
-    _replacing(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    _publish(path)
+    publish(folder / "truth" / "simulation.json", (json.dumps(content, indent=2) + "\n").encode())
     logger.info("simulated %d studies of %d patients, digest %s", summary.studies, summary.patients, summary.digest)
 
 
 def _write_parquet(path: Path, table: pd.DataFrame) -> None:
-    table.to_parquet(_replacing(path), index=False)
-    _publish(path)
-
-
-def _replacing(path: Path) -> Path:
-    """Return the name under which a file is written before it is published."""
-    return path.with_name(f".{path.name}.partial")
-
-
-def _publish(path: Path) -> None:
-    _replacing(path).replace(path)
+    with publishing(path) as stream:
+        table.to_parquet(stream, index=False)

@@ -100,6 +100,14 @@ def lower_capsule(depth, across, place_l, place_p, place_s, c):  # type: ignore[
         depth[x] = min(d, old)
 
 
+@njit(cache=True, inline="always")
+def take_row(depth, across, origin, positions, z, y, low, high):  # type: ignore[no-untyped-def]  # numba
+    """Return views of one row of the grid, voxels `low` to `high` along x: depth, across and three of place."""
+    along = slice(low - origin[2], high - origin[2])
+    row, row_across = depth[z - origin[0], y - origin[1], along], across[z - origin[0], y - origin[1], along]
+    return row, row_across, (positions[0, z, y, low:high], positions[1, z, y, low:high], positions[2, z, y, low:high])
+
+
 @njit(cache=True, fastmath=True)
 def fill_depth(depth, across, origin, positions, ellipsoids, ellipsoid_boxes, capsules, capsule_boxes, blend):  # type: ignore[no-untyped-def]  # numba
     """Lower `depth` to the signed distance (mm, negative inside) of an organ's primitives, smoothly joined.
@@ -116,31 +124,17 @@ def fill_depth(depth, across, origin, positions, ellipsoids, ellipsoid_boxes, ca
         blend: Width in mm of the smooth join between ellipsoids.
     """
     for n in range(ellipsoids.shape[0]):
-        e = ellipsoids[n]
         low_z, low_y, low_x, high_z, high_y, high_x = ellipsoid_boxes[n]
-        width = high_x - low_x
         for z in range(low_z, high_z):
             for y in range(low_y, high_y):
-                place_l = positions[0, z, y, low_x:high_x]
-                place_p = positions[1, z, y, low_x:high_x]
-                place_s = positions[2, z, y, low_x:high_x]
-                start = low_x - origin[2]
-                row = depth[z - origin[0], y - origin[1], start : start + width]
-                row_across = across[z - origin[0], y - origin[1], start : start + width]
-                lower_ellipsoid(row, row_across, place_l, place_p, place_s, e, blend)
+                row, row_across, place = take_row(depth, across, origin, positions, z, y, low_x, high_x)
+                lower_ellipsoid(row, row_across, place[0], place[1], place[2], ellipsoids[n], blend)
     for n in range(capsules.shape[0]):
-        c = capsules[n]
         low_z, low_y, low_x, high_z, high_y, high_x = capsule_boxes[n]
-        width = high_x - low_x
         for z in range(low_z, high_z):
             for y in range(low_y, high_y):
-                place_l = positions[0, z, y, low_x:high_x]
-                place_p = positions[1, z, y, low_x:high_x]
-                place_s = positions[2, z, y, low_x:high_x]
-                start = low_x - origin[2]
-                row = depth[z - origin[0], y - origin[1], start : start + width]
-                row_across = across[z - origin[0], y - origin[1], start : start + width]
-                lower_capsule(row, row_across, place_l, place_p, place_s, c)
+                row, row_across, place = take_row(depth, across, origin, positions, z, y, low_x, high_x)
+                lower_capsule(row, row_across, place[0], place[1], place[2], capsules[n])
 
 
 @njit(cache=True, fastmath=True)

@@ -14,9 +14,9 @@ from preprocess.simulate.site import Coverage, Scanner, Site
 PADDING_HU = -1024
 RANGES_MM: dict[Coverage, tuple[float, float]] = {
     # lower and upper end, S of the reference body
-    "whole": (-325.0, 318.0),
-    "chest": (5.0, 318.0),
-    "abdomen_pelvis": (-325.0, 130.0),
+    "whole": (-342.0, 338.0),
+    "chest": (5.0, 338.0),
+    "abdomen_pelvis": (-342.0, 130.0),
 }
 
 
