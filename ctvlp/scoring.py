@@ -183,8 +183,9 @@ def score_table(
         extents, volumes = _extents(of_rows)
         for finding in vocabulary.findings:
             anatomy = finding.anatomy or ""
+            beside = vocabulary.anatomies[anatomy].beside if anatomy else ()
             trusted = (study, volumes.get(anatomy, "")) not in not_trusted
-            reason, partial = assess(finding, extents, status=status.get((study, anatomy)), quality=trusted)
+            reason, partial = assess(finding, beside, extents, status=status.get((study, anatomy)), quality=trusted)
             value = None if reason else probability[finding.id][study]
             plain = probability.get(anatomy, {}).get(study) if trusted else None
             values = (

@@ -1,6 +1,6 @@
 """Zero-shot scores of findings from one vector an anatomy, and why a finding cannot be assessed at all."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 import numpy as np
@@ -27,26 +27,6 @@ class NotAssessable(StrEnum):
     """The volume's quality flags forbid judging it."""
 
 
-WITNESSES: Mapping[str, tuple[str, ...]] = {
-    "adrenal_gland": ("liver", "spleen"),
-    "bladder": ("sacrum",),
-    "colon": ("liver", "kidney", "sacrum"),
-    "esophagus": ("lung", "heart"),
-    "gallbladder": ("liver",),
-    "heart": ("lung", "esophagus"),
-    "kidney": ("liver", "spleen"),
-    "liver": ("spleen", "gallbladder", "kidney"),
-    "lung": ("heart", "esophagus"),
-    "pancreas": ("liver", "spleen"),
-    "portal_vein": ("liver", "pancreas"),
-    "sacrum": ("bladder",),
-    "small_intestine": ("liver", "pancreas", "kidney"),
-    "spleen": ("liver", "pancreas"),
-    "stomach": ("spleen", "liver"),
-}
-"""Anatomies at the same level: where one of them is complete, at least a part of the anatomy must be in view."""
-
-
 def zero_shot_probability(image: Floats, prompts: PromptFeatures, logit_scale: float) -> Floats:
     """Probability that the positive prompts fit better than the negative ones.
 
@@ -66,24 +46,30 @@ def zero_shot_probability(image: Floats, prompts: PromptFeatures, logit_scale: f
     return np.asarray(1.0 / (1.0 + np.exp(-margin)))
 
 
-def absence_reason(anatomy: str, extents: Mapping[str, str]) -> NotAssessable:
-    """Tell an anatomy outside the scan from one that the segmenter missed.
+def absence_reason(beside: Iterable[str], extents: Mapping[str, str]) -> NotAssessable:
+    """Tell an absent anatomy that lies outside the scan from one that the segmenter missed.
 
     Args:
-        anatomy: The absent anatomy.
+        beside: Anatomies at its level, see `preprocess.vocabulary.Anatomy.beside`.
         extents: Best extent of every anatomy of the study over all its volumes.
     """
-    seen = any(extents.get(witness) == "complete" for witness in WITNESSES.get(anatomy, ()))
+    seen = any(extents.get(name) == "complete" for name in beside)
     return NotAssessable.SEGMENTATION_FAILED if seen else NotAssessable.NOT_COVERED
 
 
 def assess(
-    finding: Finding, extents: Mapping[str, str], *, status: str | None = None, quality: bool = True
+    finding: Finding,
+    beside: Iterable[str],
+    extents: Mapping[str, str],
+    *,
+    status: str | None = None,
+    quality: bool = True,
 ) -> tuple[NotAssessable | None, bool]:
     """Judge whether a finding can be scored in a study.
 
     Args:
         finding: The finding.
+        beside: Anatomies at the level of its own.
         extents: Extent of every anatomy in the volume taken for it: complete, truncated or absent.
         status: Status of the finding's anatomy in the study's report, where there is one.
         quality: False where flags of the volume forbid judging it.
@@ -95,7 +81,7 @@ def assess(
         return NotAssessable.NOT_COVERED, False
     extent = extents.get(finding.anatomy, "absent")
     if extent == "absent":
-        reason = NotAssessable.REMOVED if status == "removed" else absence_reason(finding.anatomy, extents)
+        reason = NotAssessable.REMOVED if status == "removed" else absence_reason(beside, extents)
         return reason, False
     if not quality:
         return NotAssessable.QUALITY, False

@@ -53,6 +53,8 @@ class Anatomy(_Entry):
         margin_mm: Rim of the crop round the region's box in mm.
         windows_hu: (low, high) in HU of each input channel.
         max_tokens: Largest number of tokens of a crop.
+        beside: Anatomies at the same level: where one of them is complete, this one must at least partly be in view, so
+            that a mask that lacks it is the segmenter's failure.
         words: Words and phrases by which reports name the anatomy.
     """
 
@@ -64,6 +66,7 @@ class Anatomy(_Entry):
     margin_mm: float = Field(ge=0, le=100)
     windows_hu: tuple[tuple[float, float], ...] = Field(min_length=1)
     max_tokens: int = Field(ge=1)
+    beside: tuple[str, ...] = ()
     words: tuple[str, ...] = Field(min_length=1)
 
     @field_validator("spacing_mm")
@@ -193,10 +196,15 @@ def load_anatomies(source: str | Path = "ct15") -> dict[str, Anatomy]:
     path = _locate("anatomies", source)
     data = _read_yaml(path, {"schema", "name", "extends", "defaults", "anatomies"})
     entries = _anatomy_entries(path, data)
-    return {
+    anatomies = {
         name: _validated(Anatomy, {"name": name, "index": index, **entry}, path, f"anatomies.{name}")
         for index, (name, entry) in enumerate(entries.items())
     }
+    for name, anatomy in anatomies.items():
+        unknown = [other for other in anatomy.beside if other not in anatomies or other == name]
+        if unknown:
+            raise InputError(f"{path}: anatomies.{name}.beside: {unknown[0]!r} is no other anatomy of this file")
+    return anatomies
 
 
 def load_vocabulary(

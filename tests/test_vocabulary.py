@@ -105,6 +105,8 @@ def test_user_changes_one_key_of_a_shipped_anatomy(tmp_path):
         pytest.param({"parts": {"a": ["x"], "b": ["x"]}}, "parts", "two parts", id="structure-twice"),
         pytest.param({"region": {"fill": "cube"}}, "region.fill", "'cube'", id="unknown-fill"),
         pytest.param({"colour": "red"}, "colour", "not permitted", id="unknown-key"),
+        pytest.param({"beside": ["splen"]}, "beside", "'splen' is no other anatomy", id="unknown-neighbour"),
+        pytest.param({"beside": ["liver"]}, "beside", "'liver' is no other anatomy", id="its-own-neighbour"),
         pytest.param({"max_tokens": 0}, "max_tokens", "greater", id="no-token"),
     ],
 )
