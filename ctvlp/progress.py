@@ -20,7 +20,7 @@ def progress_bar(title: str, unit: str) -> Iterator[Report]:
     Yields:
         A callable for `progress=`: takes done, total and one optional further value (a count of failures, or words).
     """
-    with tqdm(desc=title, unit=unit, file=sys.stderr, mininterval=1.0, dynamic_ncols=True) as bar:
+    with tqdm(desc=title, unit=unit, file=sys.stderr, mininterval=1.0, delay=1.0, dynamic_ncols=True) as bar:
 
         def report(done: int, total: int, further: int | str = "") -> None:
             bar.total = total

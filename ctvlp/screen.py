@@ -80,9 +80,9 @@ def screen(
     Raises:
         InputError: The store, the checkpoint or `out` cannot be used.
     """
-    from ctvlp.checkpoint import load_run
-
     source = store if isinstance(store, Store) else Store(store)
+    from ctvlp.checkpoint import load_run  # heavy: only once the store is known to be one
+
     run = load_run(checkpoint, text_encoder=text_encoder, text_cache=text_cache, device=device)
     folder = writable_folder(out)
     scores, failures = score_store(
