@@ -36,7 +36,7 @@ def _command(name: str, summary: str, literal: str) -> Command:
 
 COMMANDS = {
     "demo": _command("demo", "the whole way on a simulated archive, ending in OUT/index.html", "out"),
-    "simulate": _command("simulate", "write a simulated hospital archive with reports, masks and truth", "out"),
+    "simulate": _command("simulate", "write a simulated hospital archive with reports, masks and truth", "out mess"),
     "preprocess": _command(
         "preprocess",
         "archive and reports to a store of anatomy crops and texts",
@@ -48,6 +48,7 @@ COMMANDS = {
         "reports out vocabulary language id_column text_column patient_column",
     ),
     "check": _command("check", "verify every crop's bytes and schema", "store"),
+    "inspect": _command("inspect", "a page about the archive: refusals, distributions, outliers", "store out"),
     "train": _command(
         "train", "contrastive pre-training per anatomy; resumes where it stopped", "store out vocabulary"
     ),

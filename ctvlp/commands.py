@@ -76,6 +76,15 @@ def check(config: Config) -> int:
     return EXIT_FAILURES if problems else EXIT_OK
 
 
+def inspect(config: Config) -> int:
+    """Write a page about the archive."""
+    from ctvlp.page.inspection import inspect_store
+
+    with progress_bar("inspect", "picture") as report:
+        print(inspect_store(**config, progress=report))
+    return EXIT_OK
+
+
 def train(config: Config) -> int:
     """Train a model."""
     from ctvlp.configuration import build_model_config, build_settings

@@ -71,6 +71,7 @@ def write_screened_store(
     for name, table in tables.items():
         table.to_parquet(path / "text" / f"{name}.parquet", index=False)
     series = pd.DataFrame({"series": ["x0", "scout"], "chosen": [True, False], "reason": [None, "a localizer"]})
+    series = series.assign(coverage_mm=[144.0, None], slices=[24, 1])
     series.to_parquet(path / "series.parquet", index=False)
     failure = {"study_id": "bad<i>", "stage": "quality", "reason": "HU_IMPLAUSIBLE", "message": "air is not air"}
     (path / "failures.jsonl").write_text(json.dumps(failure) + "\n", encoding="utf-8")

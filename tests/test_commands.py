@@ -31,12 +31,14 @@ def test_configuration_names_the_functions_arguments(name, function):
 def test_screen_evaluate_and_demo_configurations_name_their_functions_arguments():
     from ctvlp.demo import run_demo
     from ctvlp.evaluate import evaluate
+    from ctvlp.page.inspection import inspect_store
     from ctvlp.screen import screen
 
     for name, function, words in [
         ("screen", screen, ["store=s", "checkpoint=c", "out=x"]),
         ("evaluate", evaluate, ["scores=s", "labels=l", "out=x"]),
         ("demo", run_demo, ["out=x"]),
+        ("inspect", inspect_store, ["store=s", "out=x"]),
     ]:
         parameters = set(inspect.signature(function).parameters) - {"progress", "tell"}
         assert set(compose_config(name, words)) == parameters

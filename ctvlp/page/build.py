@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,12 +18,13 @@ from ctvlp import __version__
 from ctvlp.evaluate import Evaluation
 from ctvlp.figures import curve_path, round_ticks, share
 from ctvlp.metrics import Estimate
-from ctvlp.page.content import AnatomyView, Comparison, Curve, PageContent, Sentence, StudyView
+from ctvlp.page.content import AnatomyView, Comparison, Curve, Histogram, Inspection, PageContent, Sentence, StudyView
 from preprocess.errors import InputError
 from preprocess.publish import publish
 
 LABELS_USED = "report labels used in training"
 """Entry of `PageContent.provenance` that is repeated beside the figures."""
+REFUSALS_SHOWN = 200
 UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"))
 
 
@@ -76,6 +78,9 @@ def render_page(content: PageContent) -> str:
         page=content,
         studies=[_study(study) for study in content.studies],
         coverage=_coverage_rows(content.archive.coverage),
+        refused=dict(Counter(refusal.reason for refusal in content.archive.refusals).most_common()),
+        refusals_shown=REFUSALS_SHOWN,
+        inspection=None if content.inspection is None else _inspection(content.inspection),
         results=_results(content),
         has_truth=any(s.truth is not None for view in content.studies for a in view.anatomies for s in a.scores),
         has_ranks=any(s.rank is not None for view in content.studies for a in view.anatomies for s in a.scores),
@@ -90,6 +95,36 @@ def _study(view: StudyView) -> _Study:
     groups = itertools.groupby(view.sentences, key=lambda sentence: sentence.section)
     report = [(section, list(sentences)) for section, sentences in groups]
     return _Study(view.study_id, view.study_id[-6:], view.facts, view.overview, report, view.anatomies)
+
+
+def _inspection(content: Inspection) -> dict[str, Any]:
+    return {
+        "histograms": [_histogram(entry) for entry in content.histograms],
+        "spreads": content.spreads,
+        "outliers": content.outliers,
+        "found": content.found,
+        "far": content.far,
+    }
+
+
+def _histogram(entry: Histogram) -> dict[str, Any]:
+    extent, most = (entry.edges[0], entry.edges[-1]), max(entry.counts)
+    places = [share(edge, extent) for edge in entry.edges]
+    bars = [
+        {"x": round(x, 2), "width": round(0.92 * (end - x), 2), "height": round(100 * count / most, 2)}
+        for x, end, count in zip(places, places[1:], entry.counts, strict=False)
+    ]
+    peak = int(np.argmax(entry.counts))
+    often = f"{entry.edges[peak]:g} to {entry.edges[peak + 1]:g}"
+    summary = f"{entry.name}: from {extent[0]:g} to {extent[1]:g}, most often {often}"
+    return {
+        "name": entry.name,
+        "bars": bars,
+        "most": most,
+        "unknown": entry.unknown,
+        "ticks": _ticks(extent, 5),
+        "summary": summary,
+    }
 
 
 def _coverage_rows(coverage: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:

@@ -186,6 +186,78 @@ class AnatomyView:
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """How one measure of the volumes is distributed.
+
+    Attributes:
+        name: Of the measure, with its unit.
+        edges: Borders of the classes, ascending, one more than `counts`.
+        counts: Volumes in each class.
+        unknown: Volumes without the measure.
+    """
+
+    name: str
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    unknown: int = 0
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Volumes of one anatomy over the studies that show all of it.
+
+    Attributes:
+        anatomy: Its name.
+        studies: Number of studies.
+        percentiles_ml: Percentiles 5, 25, 50, 75 and 95 in ml.
+    """
+
+    anatomy: str
+    studies: int
+    percentiles_ml: tuple[float, float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """An anatomy of a study that is far larger or smaller than in others: a mask that failed, or disease.
+
+    Attributes:
+        study_id: Pseudonym.
+        anatomy: Name of the anatomy.
+        volume_ml: Its volume.
+        median_ml: Median of all studies that show all of it.
+        score: Modified z-score of the logarithm of the volume.
+        pictures: Slices through it.
+    """
+
+    study_id: str
+    anatomy: str
+    volume_ml: float
+    median_ml: float
+    score: float
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What an archive looks like beyond its counts.
+
+    Attributes:
+        histograms: Of spacing and coverage.
+        spreads: Volumes by anatomy.
+        outliers: The most remarkable ones, most remarkable first.
+        found: Number of outliers in all.
+        far: Modified z-score from which a volume is one.
+    """
+
+    histograms: Sequence[Histogram] = ()
+    spreads: Sequence[Spread] = ()
+    outliers: Sequence[Outlier] = ()
+    found: int = 0
+    far: float = 0.0
+
+
+@dataclass(frozen=True)
 class Sentence:
     """One sentence of a report, the section it stands in, and the anatomies it speaks of, in words."""
 
@@ -221,6 +293,7 @@ class PageContent:
         title: Heading.
         subtitle: What it is about, in a sentence.
         archive: What was read and refused.
+        inspection: Distributions and outliers, where the page is about the archive itself.
         simulation: Set when the data are simulated: the page says so prominently.
         evaluation: Figures where truth is known.
         truth_name: What the figures were judged by.
@@ -236,6 +309,7 @@ class PageContent:
     title: str
     subtitle: str
     archive: ArchiveSummary
+    inspection: Inspection | None = None
     simulation: Simulation | None = None
     evaluation: Evaluation | None = None
     truth_name: str = "labels"
