@@ -36,7 +36,7 @@ def _command(name: str, summary: str, literal: str) -> Command:
 
 COMMANDS = {
     "demo": _command("demo", "the whole way on a simulated archive, ending in OUT/index.html", "out"),
-    "simulate": _command("simulate", "write a simulated hospital archive with reports, masks and truth", "out mess"),
+    "simulate": _command("simulate", "write a simulated hospital archive with reports, masks and truth", "out"),
     "preprocess": _command(
         "preprocess",
         "archive and reports to a store of anatomy crops and texts",

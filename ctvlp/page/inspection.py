@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ctvlp.page.archive import find_simulation, summarize_archive
 from ctvlp.page.build import build_page
@@ -15,7 +14,6 @@ from ctvlp.page.slices import crop_pictures
 from preprocess.errors import InputError
 from preprocess.store import Store
 
-Floats = NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
 FAR = 3.5
@@ -123,7 +121,7 @@ def _outlier(store: Store, row: Any) -> Outlier:
 
 def _histogram(name: str, values: "pd.Series[float]") -> Histogram | None:
     """Up to `_CLASSES` classes of round width; None where nothing is known."""
-    known: Floats = values.dropna().to_numpy(np.float64)
+    known = np.asarray(values.dropna(), dtype=np.float64)
     if not len(known):
         return None
     low, high = float(known.min()), float(known.max())
