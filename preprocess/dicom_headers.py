@@ -1,6 +1,7 @@
 """Reads the headers of DICOM files, without their pixels, and says which cannot belong to a CT volume."""
 
 import logging
+import math
 import re
 import warnings
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ def _header(path: Path, dataset: Any) -> DicomHeader:
         orientation=place[1],
         pixel_spacing=place[2],
         size=(int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)),
-        refusal=_refusal(dataset, image_type, place[1] is not None and place[2] is not None),
+        refusal=_refusal(dataset, image_type, bool(place[0]) and place[1] is not None and place[2] is not None),
         day=day,
         age_years=_age(dataset, day),
         sex={"M": "M", "F": "F", "O": "O"}.get(_text(dataset, "PatientSex").upper()[:1]),
@@ -157,7 +158,10 @@ def _refusal(dataset: Any, image_type: list[str], has_place: bool) -> str | None
 def _place(
     dataset: Any,
 ) -> tuple[tuple[tuple[float, float, float], ...], tuple[float, ...] | None, tuple[float, float] | None]:
-    """Positions of the frames, orientation and pixel spacing of the first; empty and None where missing."""
+    """Positions of the frames, orientation and pixel spacing of the first; empty and None where missing.
+
+    Where one frame of an enhanced image has no position, none is given.
+    """
     own = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
     if not own:
         return _position(dataset), _numbers(dataset, "ImageOrientationPatient", 6), _pixel_spacing(dataset)
@@ -166,7 +170,7 @@ def _place(
     positions = [_position(_item((frame, *shared[:1]), "PlanePositionSequence")) for frame in own]
     orientation = _numbers(_item(both, "PlaneOrientationSequence"), "ImageOrientationPatient", 6)
     return (
-        tuple(place for of_frame in positions for place in of_frame),
+        tuple(place for of_frame in positions for place in of_frame) if all(positions) else (),
         orientation,
         _pixel_spacing(_item(both, "PixelMeasuresSequence")),
     )
@@ -188,10 +192,15 @@ def _pixel_spacing(dataset: Any) -> tuple[float, float] | None:
 
 
 def _numbers(dataset: Any, name: str, count: int) -> tuple[float, ...] | None:
-    value = dataset.get(name)
-    if value is None or isinstance(value, str) or not hasattr(value, "__len__") or len(value) != count:
+    """That many finite numbers of an element, or None where it is missing or holds something else."""
+    try:
+        value = dataset.get(name)
+        if value is None or isinstance(value, str) or not hasattr(value, "__len__") or len(value) != count:
+            return None
+        numbers = tuple(float(number) for number in value)
+    except (TypeError, ValueError):
         return None
-    return tuple(float(number) for number in value)
+    return numbers if all(map(math.isfinite, numbers)) else None
 
 
 def _texts(dataset: Any, name: str) -> list[str]:

@@ -1,18 +1,18 @@
 """The manifest: one row a study, volume and anatomy, rebuilt from the studies' files."""
 
 import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from preprocess.publish import publish
-from preprocess.series import is_sharp
+from preprocess.series_rules import is_sharp, load_series_rules, phase_rank
 from preprocess.store import Store
+from preprocess.vocabulary import Anatomy, load_anatomies
 
-PHASES = ("portal", "contrast", "delayed", "arterial", "native")
-"""Preferred contrast phase first; an unknown phase comes last."""
 EXTENTS = ("complete", "truncated", "absent")
 
 _STUDY = ("patient_id", "split", "study_day", "age_years", "sex", "manufacturer", "model")
@@ -26,36 +26,75 @@ _TYPES = {
 }  # fmt: skip
 
 
-def write_manifest(store: Path) -> pd.DataFrame:
+class Preference(NamedTuple):
+    """Which volume an anatomy is taken from where several show it.
+
+    Attributes:
+        phases: Contrast phases, the preferred one first.
+        kernel: `soft` or `sharp`.
+    """
+
+    phases: tuple[str, ...]
+    kernel: str
+
+
+Preferences = Mapping[str, Preference]
+
+
+def preferences_of(anatomies: Mapping[str, Anatomy]) -> dict[str, Preference]:
+    """What a vocabulary's anatomies prefer."""
+    return {name: Preference(anatomy.phases, anatomy.kernel) for name, anatomy in anatomies.items()}
+
+
+def stored_preferences(store: Path) -> dict[str, Preference]:
+    """What the last run's vocabulary preferred, from `run.json`; what the shipped one does where that says nothing."""
+    try:
+        run = json.loads((store / "run.json").read_bytes())
+        found = run["settings"]["preferences"]
+        return {name: Preference(tuple(phases), kernel) for name, (phases, kernel) in found.items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return preferences_of(load_anatomies())
+
+
+def write_manifest(store: Path, preferences: Preferences | None = None) -> pd.DataFrame:
     """Rebuild `manifest.parquet`, and return it.
+
+    Args:
+        store: Folder of the store.
+        preferences: See `build_manifest`.
 
     Raises:
         StoreError: A study's file is damaged.
         OSError: The file system refuses.
     """
-    table = build_manifest(store)
+    table = build_manifest(store, preferences)
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     publish(store / "manifest.parquet", buffer.getvalue())
     return table
 
 
-def build_manifest(store: Path) -> pd.DataFrame:
+def build_manifest(store: Path, preferences: Preferences | None = None) -> pd.DataFrame:
     """The manifest, sorted by study, volume and anatomy; spacings are the crop's, `source_spacing_z` the volume's.
 
-    `primary` marks the volume to take for an anatomy of a study: complete before truncated, then the preferred phase
-    (`PHASES`), a soft kernel, thin slices, and the first volume. An absent anatomy has no primary volume.
+    `primary` marks the volume to take for an anatomy of a study: complete before truncated, then the phase and the
+    kernel that the anatomy prefers, thin slices, and the first volume. An absent anatomy has no primary volume.
+
+    Args:
+        store: Folder of the store.
+        preferences: Of each anatomy; by default those of the store's last run.
 
     Raises:
         StoreError: A study's file is damaged.
     """
     reader = Store(store)
-    rows = [row for study_id in reader.study_ids() for row in _study_rows(reader, study_id)]
+    chosen = stored_preferences(store) if preferences is None else preferences
+    rows = [row for study_id in reader.study_ids() for row in _study_rows(reader, study_id, chosen)]
     table = pd.DataFrame(rows, columns=list(_TYPES)).astype(_TYPES)
     return table.sort_values(["study_id", "volume", "anatomy"], kind="stable").reset_index(drop=True)
 
 
-def _study_rows(store: Store, study_id: str) -> list[dict[str, Any]]:
+def _study_rows(store: Store, study_id: str, preferences: Preferences) -> list[dict[str, Any]]:
     """The manifest's rows of one study, from its file's attributes alone."""
     rows: list[dict[str, Any]] = []
     with store.open_study(study_id) as study:
@@ -74,7 +113,8 @@ def _study_rows(store: Store, study_id: str) -> list[dict[str, Any]]:
     for anatomy in {row["anatomy"] for row in rows}:
         candidates = [row for row in rows if row["anatomy"] == anatomy and row["extent"] != "absent"]
         if candidates:
-            min(candidates, key=_preference)["primary"] = True
+            preference = preferences.get(anatomy, Preference(load_series_rules().phase_order, "soft"))
+            min(candidates, key=lambda row: _rank(row, preference))["primary"] = True
     return rows
 
 
@@ -90,8 +130,9 @@ def _crop_columns(crop: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _preference(row: Mapping[str, Any]) -> tuple[int, int, bool, float, int, str]:
-    phase = PHASES.index(row["phase"]) if row["phase"] in PHASES else len(PHASES)
+def _rank(row: Mapping[str, Any], preference: Preference) -> tuple[int, int, bool, float, int, str]:
+    phase = phase_rank(row["phase"], preference.phases) if preference.phases else 0
+    other_kernel = is_sharp(row["kernel"]) != (preference.kernel == "sharp")
     name = row["volume"]
     thickness = round(row["source_spacing_z"], 2)
-    return (EXTENTS.index(row["extent"]), phase, is_sharp(row["kernel"]), thickness, len(name), name)
+    return (EXTENTS.index(row["extent"]), phase, other_kernel, thickness, len(name), name)

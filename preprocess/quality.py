@@ -39,15 +39,17 @@ def implausible_hu(hu: npt.NDArray[np.int16]) -> str | None:
         other = ", or its values lie between 0 and 1" if low in (0, 1) else ""
         return f"every voxel is {low}: nothing was decoded, the image is empty{other}"
     if high - low < 20:
-        return f"the values span {low} to {high}: the image was normalised (0 to 1, unit variance), or is a label map"
+        guess = "the image was normalised (to values between 0 and 1, or to unit variance), or is a label map"
+        return f"the values span {low} to {high}: {guess}"
     counts = _counts(hu)
     if low >= 0 and high <= 255 and (high >= 250 or _share(counts, 0, 0) > 0.01):
         return f"the values span {low} to {high}: an 8-bit picture or a label map"
     counts = _without_padding(counts)
     lowest = _share(counts, PADDING_BELOW_HU, -75)  # fat, lung or air: never rescaled values have none
     for offset in _OFFSETS:
-        moved = _likeness(counts, offset) > _likeness(counts, 0) and _share(counts, offset - 200, offset + 200) > 0.02
-        if moved and lowest < 0.01:
+        soft, dense = _share(counts, offset - 200, offset + 200), _share(counts, offset - 500, 32767)
+        moved = _likeness(counts, offset) > _likeness(counts, 0) and soft > max(0.02, 0.5 * dense)
+        if moved and lowest < 0.01:  # bone and metal spread wider above 500 than soft tissue does
             return f"soft tissue lies near {offset} instead of 0: the rescale intercept -{offset} was not applied"
     if _share(counts, -500, 32767) < 0.01:
         return f"hardly a voxel is above -500 (range {low} to {high}): the rescale intercept was applied twice"
@@ -61,9 +63,9 @@ def without_padding(volume: Volume) -> Volume:
 
     Done after `check_hu`, and before anything is interpolated: padding would smear into the image.
     """
-    padded = volume.hu < PADDING_BELOW_HU
-    if not padded.any():
+    if volume.hu.min() >= PADDING_BELOW_HU:
         return volume
+    padded = volume.hu < PADDING_BELOW_HU
     hu = np.where(padded, np.int16(AIR_HU), volume.hu)
     return replace(volume, hu=hu, flags=(*volume.flags, f"padding set to {AIR_HU}"))
 
@@ -71,8 +73,8 @@ def without_padding(volume: Volume) -> Volume:
 def _counts(hu: npt.NDArray[np.int16]) -> npt.NDArray[np.int64]:
     """Number of voxels of each value, index 0 being -32768; of large volumes a regular sample of rows."""
     rows = hu.reshape(-1, hu.shape[-1])
-    sample = rows[:: max(1, hu.size // _MIN_SAMPLES)]
-    return np.bincount(sample.ravel().astype(np.int32) + 32768, minlength=65536)
+    sample = np.ascontiguousarray(rows[:: max(1, hu.size // _MIN_SAMPLES)])
+    return np.roll(np.bincount(sample.view(np.uint16).ravel(), minlength=65536), 32768)  # 32768 and up are negative
 
 
 def _without_padding(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -136,12 +138,10 @@ def orientation_flags(label_map: LabelMap) -> tuple[str, ...]:
 
 
 def _centres(label_map: LabelMap) -> dict[str, npt.NDArray[np.float64]]:
-    """Centre of mass (L, P, S) in mm of each structure that a vote needs; from every second voxel."""
-    wanted = {name for pair in (*_LEFT, *_ABOVE, *_BEHIND) for name in pair}
-    sparse = label_map.labels[::2, ::2, ::2]
-    found = {}
-    for number, name in label_map.names.items():
-        index = np.argwhere(sparse == number) if name in wanted else ()
-        if len(index):
-            found[name] = lps_from_index(label_map.affine, 2 * np.mean(index, axis=0))
-    return found
+    """Centre of mass (L, P, S) in mm of each structure that a vote needs."""
+    wanted, places = {name for pair in (*_LEFT, *_ABOVE, *_BEHIND) for name in pair}, label_map.places
+    return {
+        name: lps_from_index(label_map.affine, places.centre(number))
+        for number, name in label_map.names.items()
+        if name in wanted and number in places.boxes
+    }

@@ -16,8 +16,9 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import UID, RLELossless
 
 from preprocess.errors import Reason, StudyError
-from preprocess.geometry import canonical
-from preprocess.stack import Frame, stack_geometry
+from preprocess.geometry import Affine, canonical, canonical_grid, in_file_order
+from preprocess.stack import Frame, Gaps, Stack, stack_geometry
+from preprocess.stack_repair import even, straighten
 from preprocess.volume import Volume
 
 logger = logging.getLogger(__name__)
@@ -40,19 +41,22 @@ DECODE_ERRORS = (
 )
 
 
-def read_dicom(paths: Sequence[Path]) -> Volume:
+def read_dicom(paths: Sequence[Path], *, gaps: Gaps = "refuse") -> Volume:
     """Volume of the files of one series, in whatever order.
 
     Every slice is rescaled once, with its own slope and intercept. The slices' place along their normal comes from
-    ImagePositionPatient alone.
+    ImagePositionPatient alone. Copies of a slice count once, gantry tilt is undone, and both are flagged.
+
+    Args:
+        paths: Classic files of one slice each, or enhanced ones of many.
+        gaps: `resample` fills missing slices up to `stack.MAX_GAP_MM` and evens irregular steps, and flags it.
 
     Raises:
-        StudyError: `UNREADABLE` where a file cannot be decoded, `GEOMETRY` for missing, doubled, irregular or leaning
+        StudyError: `UNREADABLE` where a file cannot be decoded, `GEOMETRY` for missing, doubled, irregular or shifted
             slices and skewed axes.
     """
     frames: list[Frame] = []
     slices: list[npt.NDArray[np.int16]] = []
-    sources: set[str] = set()
     for path in paths:
         dataset = _read(path)
         of_file = _frames(dataset, path)
@@ -63,12 +67,46 @@ def read_dicom(paths: Sequence[Path]) -> Volume:
             )
         slices += [_hu(dataset, pixels, frame) for pixels, frame in zip(stored, of_file, strict=True)]
         frames += of_file
-        sources |= {_hu_source(frame) for frame in of_file}
     if len({pixels.shape for pixels in slices}) > 1:
         raise StudyError(Reason.GEOMETRY, f"slices differ in size: {sorted({pixels.shape for pixels in slices})}")
-    order, affine, flags = stack_geometry(frames, (slices[0].shape[0], slices[0].shape[1]))
-    hu, affine = canonical(np.stack([slices[i] for i in order]), affine)
-    return Volume(hu, affine, hu_source=_summary(sources), flags=flags)
+    kept = _without_copies(frames, slices)
+    flags = (f"{len(frames) - len(kept)} copies of slices left out",) if len(kept) < len(frames) else ()
+    stack = stack_geometry([frames[i] for i in kept], (slices[0].shape[0], slices[0].shape[1]), gaps=gaps)
+    hu, affine = _stacked(slices, [kept[place] for place in stack.order], stack)
+    sources = {_hu_source(frame) for frame in frames}
+    return Volume(hu, affine, hu_source=_summary(sources), flags=(*flags, *stack.flags))
+
+
+def _stacked(
+    slices: Sequence[npt.NDArray[np.int16]], order: Sequence[int], stack: Stack
+) -> tuple[npt.NDArray[np.int16], Affine]:
+    """The volume of some slices in their order on canonical axes, straight and even, and its affine."""
+    shape, affine = (len(order), *slices[0].shape), stack.affine
+    if stack.places is None and stack.shifts is None:
+        grid, moved = canonical_grid((shape[0], shape[1], shape[2]), affine)
+        hu = np.empty(grid, dtype=np.int16)
+        in_order = in_file_order(hu, affine)
+        for place, number in enumerate(order):
+            in_order[place] = slices[number]
+        return hu, moved
+    hu = np.stack([slices[number] for number in order])
+    if stack.places is not None:
+        hu = even(hu, stack.places)
+    if stack.shifts is not None:
+        hu, affine = straighten(hu, affine, stack.shifts)
+    return canonical(hu, affine)
+
+
+def _without_copies(frames: Sequence[Frame], slices: Sequence[npt.NDArray[np.int16]]) -> list[int]:
+    """Numbers of the slices without those that repeat another one's place and every pixel of it."""
+    at_place: dict[tuple[float, ...], list[int]] = {}
+    kept = []
+    for number, frame in enumerate(frames):
+        same = at_place.setdefault(tuple(frame.position.round(3).tolist()), [])
+        if not any(np.array_equal(slices[number], slices[other]) for other in same):
+            same.append(number)
+            kept.append(number)
+    return kept
 
 
 def _summary(sources: set[str]) -> str:
@@ -163,8 +201,13 @@ def _enhanced_frame(shared: Any, own: Any) -> Frame:
         group("PlanePositionSequence"),
         group("PlaneOrientationSequence"),
         group("PixelMeasuresSequence"),
-        group("PixelValueTransformationSequence"),
+        group("PixelValueTransformationSequence") if _scaled(shared, own) else Dataset(),
     )
+
+
+def _scaled(shared: Any, own: Any) -> bool:
+    """Whether an enhanced frame says how its values become HU; one that does not is left to the HU gate."""
+    return any("PixelValueTransformationSequence" in groups for groups in (own, shared))
 
 
 def _frame(position: Any, orientation: Any, measures: Any, scale: Any) -> Frame:

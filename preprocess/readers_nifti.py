@@ -2,17 +2,20 @@
 
 import logging
 import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from gzip import BadGzipFile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nibabel
 import numpy as np
 import numpy.typing as npt
+from isal import igzip, isal_zlib
 from nibabel.filebasedimages import ImageFileError
 
 from preprocess.errors import Reason, StudyError
-from preprocess.geometry import SLIGHT_SKEW, Affine, affine_from_nifti, canonical, orthonormal
+from preprocess.geometry import SLIGHT_SKEW, Affine, affine_from_nifti, canonical_grid, in_file_order, orthonormal
 from preprocess.volume import Volume
 
 logger = logging.getLogger(__name__)
@@ -20,6 +23,8 @@ logging.getLogger("nibabel.global").setLevel(logging.ERROR)  # header repairs th
 
 SUFFIXES = (".nii.gz", ".nii")
 PADDING_HU = -1024
+_SLAB_BYTES = 1 << 22  # decoded at a time
+_ISAL_ERROR = cast("type[Exception]", isal_zlib.error)
 
 
 def nifti_stem(path: Path) -> str:
@@ -42,38 +47,115 @@ def read_nifti(path: Path) -> Volume:
         StudyError: `UNREADABLE` for a damaged file or one that is no three-dimensional grey image, `GEOMETRY` for a
             missing or skewed affine.
     """
-    array, affine, flags = read_nifti_grid(path)
-    hu, value_flags = _whole_hu(array)
-    return Volume(hu, affine, hu_source=_hu_source(path), flags=(*flags, *value_flags))
+    not_numbers = 0
+
+    def rounded(values: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
+        nonlocal not_numbers
+        hu, missing = _rounded(values)
+        not_numbers += missing
+        return hu
+
+    hu, affine, flags = read_nifti_grid(path, rounded)
+    return Volume(hu, affine, hu_source=_hu_source(path), flags=(*flags, *_missing_flags(not_numbers)))
 
 
-def read_nifti_grid(path: Path) -> tuple[npt.NDArray[Any], Affine, tuple[str, ...]]:
+def read_nifti_grid(
+    path: Path, convert: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None = None
+) -> tuple[npt.NDArray[Any], Affine, tuple[str, ...]]:
     """Values of one NIfTI file, scaled, on canonical axes (z, y, x), their affine, and what was tolerated.
 
-    Label maps are read through this function too: their values are left as they are.
+    The file is decoded a few slices at a time, each brought to its place at once, so that a volume never lies in memory
+    twice. Label maps are read through this function too: their values are left as they are.
+
+    Args:
+        path: The file.
+        convert: Applied to some slices' values at a time, to keep them in a smaller type; the type widens to what all
+            of them need.
+
+    Raises:
+        StudyError: As for `read_nifti`.
+    """
+    file = open_nifti(path)
+    shape, affine = canonical_grid(file.shape, file.affine)
+    array: npt.NDArray[Any] = np.empty((0, 0, 0), dtype=np.bool_)
+    target = array
+    for part, stored in file.slabs():
+        values = stored if convert is None else convert(stored)
+        if not array.size or not np.can_cast(values.dtype, array.dtype):
+            wider = np.empty(shape, dtype=np.promote_types(values.dtype, array.dtype))
+            if array.size:
+                wider[:] = array
+            array, target = wider, in_file_order(wider, file.affine)
+        target[part] = values
+    return array, affine, file.flags
+
+
+@dataclass(frozen=True)
+class NiftiFile:
+    """A NIfTI file whose header was read and found good.
+
+    Attributes:
+        path: The file.
+        image: As nibabel opened it.
+        shape: Number of voxels along (z, y, x), in the file's own axis order reversed.
+        affine: 4x4, voxel index (z, y, x, 1) to LPS mm, with orthogonal axes.
+        flags: What was tolerated.
+    """
+
+    path: Path
+    image: Any
+    shape: tuple[int, int, int]
+    affine: Affine
+    flags: tuple[str, ...]
+
+    def slabs(self) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+        """Some slices after the other: which of the first axis, and their values (z, y, x), scaled.
+
+        Raises:
+            StudyError: `UNREADABLE` where they cannot be decoded.
+        """
+        try:
+            yield from self._decode()
+        except (ValueError, EOFError, zlib.error, _ISAL_ERROR, BadGzipFile) as error:
+            raise StudyError(Reason.UNREADABLE, f"{self.path.name} cannot be decoded: {error}") from error
+        except OSError as error:
+            raise _unreadable_or_disk(self.path, error) from error
+
+    def _decode(self) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+        """ISA-L decodes gzip in half of zlib's time. What follows the values is read too, for their checksum."""
+        stored = self.image.dataobj
+        step = max(1, _SLAB_BYTES // (stored.dtype.itemsize * self.shape[1] * self.shape[2]))
+        rest = (0,) * (len(stored.shape) - 3)
+        packed = self.path.name.lower().endswith(".gz")
+        with igzip.open(self.path) if packed else self.path.open("rb") as stream:
+            layout = (stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter)
+            proxy = nibabel.arrayproxy.ArrayProxy(stream, layout, mmap=False)
+            for z in range(0, self.shape[0], step):
+                part = slice(z, min(z + step, self.shape[0]))
+                yield part, np.asanyarray(proxy[(slice(None), slice(None), part, *rest)]).T
+            while packed and stream.read(_SLAB_BYTES):
+                pass
+
+
+def open_nifti(path: Path) -> NiftiFile:
+    """Read the header of a file and judge it.
 
     Raises:
         StudyError: As for `read_nifti`.
     """
     image = _open(path)
-    try:
-        array = np.asanyarray(image.dataobj)
-    except (ValueError, EOFError, zlib.error, BadGzipFile) as error:
-        raise StudyError(Reason.UNREADABLE, f"{path.name} cannot be decoded: {error}") from error
-    except OSError as error:
-        raise _unreadable_or_disk(path, error) from error
-    while array.ndim > 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim != 3 or 0 in array.shape or array.dtype.names or array.dtype.kind not in "iuf":
+    stored = image.dataobj
+    shape = tuple(stored.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or 0 in shape or stored.dtype.names or stored.dtype.kind not in "iuf":
         raise StudyError(
-            Reason.UNREADABLE, f"{path.name} is no grey volume: its shape is {array.shape}, its type {array.dtype}"
+            Reason.UNREADABLE, f"{path.name} is no grey volume: its shape is {shape}, its type {stored.dtype}"
         )
-    reversed_array = array.transpose(2, 1, 0)
-    shape = (reversed_array.shape[0], reversed_array.shape[1], reversed_array.shape[2])
-    affine, off = orthonormal(affine_from_nifti(_trusted_affine(image, path)), shape)
+    x, y, z = shape
+    affine, off = orthonormal(affine_from_nifti(_trusted_affine(image, path)), (z, y, x))
     flags = (f"axes made orthogonal (cosine {off:.5f})",) if off > SLIGHT_SKEW else ()
-    moved, affine = canonical(reversed_array, affine)
-    return moved, affine, flags
+    return NiftiFile(path, image, (z, y, x), affine, flags)
 
 
 def _open(path: Path) -> Any:
@@ -111,14 +193,23 @@ def _hu_source(path: Path) -> str:
     return f"nifti scl_slope={proxy.slope:g} scl_inter={proxy.inter:g}"
 
 
-def _whole_hu(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int16], tuple[str, ...]]:
-    if array.dtype == np.int16:
-        return array, ()
-    if array.dtype.kind in "iu":
-        return array.clip(-32768, 32767).astype(np.int16), ()
-    flags: tuple[str, ...] = ()
-    finite = np.isfinite(array)
-    if not finite.all():
-        flags = (f"{int((~finite).sum())} voxels are not numbers",)
-        array = np.where(finite, array, PADDING_HU)
-    return np.rint(array).clip(-32768, 32767).astype(np.int16), flags
+def whole_hu(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int16], tuple[str, ...]]:
+    """Values rounded to whole HU, those that are no numbers set to -1024, and what was tolerated."""
+    hu, missing = _rounded(array)
+    return hu, _missing_flags(missing)
+
+
+def _rounded(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int16], int]:
+    """Values rounded to whole HU, those that are no numbers set to -1024, and how many these are."""
+    if values.dtype == np.int16:
+        return values, 0
+    if values.dtype.kind in "iu":
+        return values.clip(-32768, 32767).astype(np.int16), 0
+    finite = np.isfinite(values)
+    missing = finite.size - int(np.count_nonzero(finite))
+    whole = np.rint(np.where(finite, values, PADDING_HU) if missing else values)
+    return np.clip(whole, -32768, 32767, out=whole).astype(np.int16), missing
+
+
+def _missing_flags(missing: int) -> tuple[str, ...]:
+    return (f"{missing} voxels are not numbers",) if missing else ()

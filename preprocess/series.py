@@ -1,6 +1,5 @@
 """A study's series: what each one is, whether it is a usable volume, and which one is taken first."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,17 +8,9 @@ from typing import Literal
 import numpy as np
 
 from preprocess.dicom_headers import DicomHeader
+from preprocess.series_rules import CONTRAST, is_sharp, load_series_rules, phase_of, phase_rank
 
-MIN_SLICES = 3
-MIN_COVERAGE = 0.5
-"""Share of the longest candidate's coverage below which a series is a fragment, e.g. of bolus tracking."""
-
-_PHASES = (
-    ("arterial", r"\b(arteri|art\b|cta\b|angio)"),
-    ("portal", r"\b(portal|portov|venous|ven\b|pv\b|pvp\b)"),
-    ("delayed", r"\b(delay|late\b|excret|urograph)"),
-    ("native", r"\b(native?\b|nativ|non.?contrast|without|w/?o\b|unenhanced|plain|nc\b|ncct)"),
-)
+SeriesChoice = Literal["primary", "one_per_phase", "all"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +25,7 @@ class SeriesSource:
         slices: Number of frames.
         step_mm: Distance between slices, from positions; None where unknown before reading.
         coverage_mm: Distance from the first to the last slice.
+        range_mm: Lowest and highest place (S) of its slices in the patient.
         plane: How the slices lie in the patient.
         original: False for derived or secondary images.
         kernel: Reconstruction kernel, as written.
@@ -42,12 +34,13 @@ class SeriesSource:
     """
 
     name: str
-    kind: Literal["dicom", "nifti"]
+    kind: Literal["dicom", "nifti", "itk"]
     files: tuple[Path, ...]
     refusal: str | None = None
     slices: int | None = None
     step_mm: float | None = None
     coverage_mm: float | None = None
+    range_mm: tuple[float, float] | None = None
     plane: Literal["axial", "coronal", "sagittal", "unknown"] = "unknown"
     original: bool = True
     kernel: str | None = None
@@ -75,55 +68,80 @@ def series_from_headers(headers: Sequence[DicomHeader], folder: Path) -> list[Se
 def choose_series(found: Iterable[SeriesSource]) -> tuple[list[SeriesSource], list[tuple[SeriesSource, str]]]:
     """Candidates, the one to take first at the head, and the rest with the reason.
 
-    The order: axial before other planes, original before derived, soft kernels before sharp ones, thin before thick,
-    many slices before few, then by name.
+    The order is that of `data/series.yaml`, at last by name.
     """
     candidates = [series for series in found if series.refusal is None]
     left_out = [(series, series.refusal) for series in found if series.refusal is not None]
-    longest = max((series.coverage_mm or 0 for series in candidates if series.plane == "axial"), default=0)
+    axial = [series for series in candidates if series.plane == "axial"]
+    longest = max(axial, key=lambda series: (series.coverage_mm or 0, series.name), default=None)
     whole = []
     for series in candidates:
-        covered = series.coverage_mm or 0
-        if series.plane == "axial" and covered < MIN_COVERAGE * longest:
-            left_out.append((series, f"covers {covered:.0f} mm of the {longest:.0f} mm that another series covers"))
-        else:
+        fragment = _fragment(series, longest)
+        if fragment is None:
             whole.append(series)
+        else:
+            left_out.append((series, fragment))
     return sorted(whole, key=_rank), left_out
 
 
-def _rank(series: SeriesSource) -> tuple[bool, bool, bool, float, int, str]:
-    return (
-        series.plane not in ("axial", "unknown"),
-        not series.original,
-        is_sharp(series.kernel),
-        round(series.step_mm or 0, 2),
-        -(series.slices or 0),
-        series.name,
-    )
+def passed_over(series: SeriesSource, kept: Sequence[SeriesSource], choice: SeriesChoice) -> str | None:
+    """Why a candidate is not read, given those of its study that were; None where it is to be read.
 
-
-def is_sharp(kernel: str | None) -> bool:
-    """Whether a kernel is meant for lung or bone; unknown kernels count as soft.
-
-    Siemens kernels carry a number (Br38, B70f: sharp from 50 on), Toshiba's too (FC50: sharp from 30 on); GE and
-    Philips use names.
+    Args:
+        series: The next candidate, in the order of `choose_series`.
+        kept: Series that were read and stored.
+        choice: How many volumes of a study are kept.
     """
-    text = (kernel or "").upper()
-    if re.search(r"LUNG|BONE|EDGE|SHARP|CHST|ULTRA|DETAIL|HRCT", text) or text.strip() in ("L", "YA", "YB", "YC", "YD"):
+    if not kept or choice == "all":
+        return None
+    if choice == "primary":
+        return "another series was preferred"
+    if any(_same_phase(series, other) and _same_region(series, other) for other in kept):
+        return "another series of this phase and region was preferred"
+    return None
+
+
+def _fragment(series: SeriesSource, longest: SeriesSource | None) -> str | None:
+    """Why an axial series is a mere fragment beside the longest one, or None."""
+    if longest is None or series is longest or series.plane != "axial":
+        return None
+    rules, covered, most = load_series_rules().fragment, series.coverage_mm or 0, longest.coverage_mm or 0
+    short = covered < rules.share * most and _same_region(series, longest)
+    if short or covered < min(rules.mm, rules.share * most):
+        return f"covers {covered:.0f} mm of the {most:.0f} mm that another series covers"
+    return None
+
+
+def _same_phase(series: SeriesSource, kept: SeriesSource) -> bool:
+    """Whether nothing tells that a series shows another phase than one that is kept.
+
+    An unknown phase may be any, and one that is only known to have contrast may be any but native: mostly they are
+    further reconstructions of the same scan.
+    """
+    if series.phase == CONTRAST:
+        return kept.phase not in (None, "native")
+    return series.phase is None or series.phase == kept.phase
+
+
+def _same_region(one: SeriesSource, other: SeriesSource) -> bool:
+    """Whether the ranges of two series overlap by a good part of the shorter one; so they do where one is unknown."""
+    if one.range_mm is None or other.range_mm is None:
         return True
-    canon = re.search(r"\bFC\s?(\d{2})", text)
-    if canon:
-        return int(canon.group(1)) >= 30
-    siemens = re.search(r"\b[BHIJTQ][A-Z]?\s?(\d{2})", text)
-    return bool(siemens) and int(siemens.group(1)) >= 50 if siemens else False
+    overlap = min(one.range_mm[1], other.range_mm[1]) - max(one.range_mm[0], other.range_mm[0])
+    shorter = min(high - low for low, high in (one.range_mm, other.range_mm))
+    return overlap >= load_series_rules().same_region * shorter
 
 
-def phase_of(description: str, contrast: bool | None) -> tuple[str | None, str | None]:
-    """Contrast phase and the header it was read from; (None, None) where nothing tells."""
-    for phase, pattern in _PHASES:
-        if re.search(pattern, description.lower()):
-            return phase, "description"
-    return ("contrast", "contrast agent") if contrast else (None, None)
+def _rank(series: SeriesSource) -> tuple[object, ...]:
+    places = {
+        "axial": series.plane not in ("axial", "unknown"),
+        "original": not series.original,
+        "soft": is_sharp(series.kernel),
+        "thin": round(series.step_mm or 0, 2),
+        "many": -(series.slices or 0),
+        "phase": phase_rank(series.phase),
+    }
+    return (*(places[criterion] for criterion in load_series_rules().order), series.name)
 
 
 def _name(header: DicomHeader, folder: Path) -> str:
@@ -166,10 +184,15 @@ def _belong_together(one: DicomHeader, other: DicomHeader) -> bool:
 
 
 def _without_copies(headers: Sequence[DicomHeader]) -> list[DicomHeader]:
-    """One file of each SOP instance; an empty instance UID says nothing."""
-    kept: dict[str, DicomHeader] = {}
+    """One file of each SOP instance.
+
+    An empty instance UID says nothing, and one that several files of other places or other acquisitions share says
+    nothing either.
+    """
+    kept: dict[object, DicomHeader] = {}
     for number, header in enumerate(headers):
-        kept.setdefault(header.instance_uid or f"#{number}", header)
+        instance = (header.instance_uid, header.positions, header.splits) if header.instance_uid else number
+        kept.setdefault(instance, header)
     return list(kept.values())
 
 
@@ -202,11 +225,11 @@ def _collide(headers: Sequence[DicomHeader]) -> bool:
 
 def _candidate(headers: Sequence[DicomHeader], name: str) -> SeriesSource:
     first = headers[0]
-    places = _along(headers)
+    places, heights = _along(headers), [place[2] for header in headers for place in header.positions]
     orientation = np.array(first.orientation).reshape(2, 3)
     main = int(np.abs(np.cross(orientation[0], orientation[1])).argmax())
     phase, phase_source = phase_of(first.description, first.contrast)
-    few = f"only {len(places)} slices" if len(places) < MIN_SLICES else None
+    few = f"only {len(places)} slices" if len(places) < load_series_rules().min_slices else None
     return SeriesSource(
         name=name,
         kind="dicom",
@@ -215,6 +238,7 @@ def _candidate(headers: Sequence[DicomHeader], name: str) -> SeriesSource:
         slices=len(places),
         step_mm=float(np.median(np.diff(places))) if len(places) > 1 else None,
         coverage_mm=float(np.ptp(places)),
+        range_mm=(min(heights), max(heights)),
         plane=("sagittal", "coronal", "axial")[main],
         original=all(header.original for header in headers),
         kernel=first.kernel,

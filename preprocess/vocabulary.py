@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from preprocess.errors import InputError
+from preprocess.series_rules import load_series_rules
 
 SCHEMA = 1
 MAX_FINDINGS = 64
@@ -55,6 +56,8 @@ class Anatomy(_Entry):
         max_tokens: Largest number of tokens of a crop.
         beside: Anatomies at the same level: where one of them is complete, this one must at least partly be in view, so
             that a mask that lacks it is the segmenter's failure.
+        phases: Contrast phases in order of preference, where several volumes show it; empty where none is preferred.
+        kernel: Preferred kernel, where several volumes show it.
         words: Words and phrases by which reports name the anatomy.
     """
 
@@ -67,6 +70,8 @@ class Anatomy(_Entry):
     windows_hu: tuple[tuple[float, float], ...] = Field(min_length=1)
     max_tokens: int = Field(ge=1)
     beside: tuple[str, ...] = ()
+    phases: tuple[str, ...] = Field(default_factory=lambda: load_series_rules().phase_order)
+    kernel: Literal["soft", "sharp"] = "soft"
     words: tuple[str, ...] = Field(min_length=1)
 
     @field_validator("spacing_mm")
@@ -82,6 +87,14 @@ class Anatomy(_Entry):
         for low, high in value:
             if low >= high:
                 raise ValueError(f"a window runs from low to high, got [{low}, {high}]")
+        return value
+
+    @field_validator("phases")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [phase for phase in value if phase not in load_series_rules().phase_order]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no phase; known: {', '.join(load_series_rules().phase_order)}")
         return value
 
     @field_validator("parts")

@@ -10,6 +10,8 @@ from preprocess.errors import Reason, StudyError
 from preprocess.geometry import (
     affine_from_nifti,
     canonical,
+    canonical_grid,
+    in_file_order,
     index_from_lps,
     lps_from_index,
     nifti_from_affine,
@@ -54,6 +56,20 @@ def test_every_axis_order_and_flip_gives_the_same_canonical_volume(affine):
         got, got_affine = canonical(*reordered(array, affine, order, flips))
         np.testing.assert_array_equal(got, expected)
         np.testing.assert_allclose(got_affine, expected_affine, atol=1e-9)
+
+
+@pytest.mark.parametrize("affine", [canonical_affine(), oblique_affine()], ids=["straight", "oblique"])
+def test_a_canonical_array_can_be_filled_in_the_order_of_the_file(affine):
+    array = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4)
+    for order, flips in ORDERS:
+        stored, stored_affine = reordered(array, affine, order, flips)
+        expected, expected_affine = canonical(stored, stored_affine)
+        shape, moved = canonical_grid(stored.shape, stored_affine)
+        filled = np.zeros(shape, dtype=np.int16)
+        for part in range(stored.shape[0]):
+            in_file_order(filled, stored_affine)[part] = stored[part]
+        np.testing.assert_array_equal(filled, expected)
+        np.testing.assert_array_equal(moved, expected_affine)
 
 
 @given(a=angles, b=angles, c=angles, number=st.integers(0, 47))

@@ -27,8 +27,9 @@ def padded(value, hu=BODY):
 
 def with_metal(hu=BODY):
     metal = hu.copy()
-    metal[:, 20:23, 18:21] = 30000
-    metal[:, 20, 22:30] = -900
+    y, x = hu.shape[1] // 2, hu.shape[2] // 2
+    metal[:, y : y + 3, x : x + 3] = 30000
+    metal[:, y, x + 4 : x + 12] = -900
     return metal
 
 
@@ -38,6 +39,15 @@ def lungs():
     hu[:, 10:30, 8:32] = -850
     hu[:, 28:30, 8:32] = 30
     return hu
+
+
+def calcified():
+    """A small field inside an organ with a large calcification and a drain: no air, no fat."""
+    rng = np.random.default_rng(3)
+    values = rng.normal(55, 12, (8, 20, 20))
+    dense = rng.random(values.shape) < 0.2
+    values[dense] = rng.uniform(300, 3071, int(dense.sum()))
+    return values
 
 
 def bone():
@@ -62,10 +72,13 @@ def bone():
         np.clip(BODY * 4, -1024, 3071),
         lungs(),
         bone(),
+        calcified(),
+        with_metal(calcified()),
     ],
     ids=[
         "body", "inside an organ", "noisy", "padding -2000", "padding -3024", "padding -1024", "padded lungs", "metal",
         "12 bit", "strong contrast, 12 bit", "lungs", "bone",
+        "calcified", "calcified, metal",
     ],
 )  # fmt: skip
 def test_hounsfield_units_pass(hu):

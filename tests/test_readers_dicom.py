@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -8,7 +10,9 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import get_encoder
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
+from preprocess.dicom_headers import read_header
 from preprocess.errors import Reason, StudyError
+from preprocess.geometry import directions, lps_from_index
 from preprocess.readers_dicom import read_dicom
 from preprocess.readers_nifti import read_nifti
 from preprocess.stack import Frame, stack_geometry
@@ -172,10 +176,13 @@ def test_a_file_without_preamble_and_meta_is_read(tmp_path):
     np.testing.assert_array_equal(read_dicom(paths).hu, body())
 
 
-def lean(series):
-    for z, dataset in enumerate(series):
-        x, y, along = (float(value) for value in dataset.ImagePositionPatient)
-        dataset.ImagePositionPatient = [x, y + z * 4.0 * np.tan(np.radians(10)), along]
+def lean(degrees):
+    def change(series):
+        for z, dataset in enumerate(series):
+            x, y, along = (float(value) for value in dataset.ImagePositionPatient)
+            dataset.ImagePositionPatient = [x, y + z * 4.0 * np.tan(np.radians(degrees)), along]
+
+    return change
 
 
 def drop(*indices):
@@ -209,14 +216,14 @@ def set_tag(name, value, at=slice(None)):
         (drop(4, 5, 6), r"a gap of 16\.00 mm .*: 3 missing"),
         (move(5, (0, 0, 1.5)), "irregular step|a gap"),
         (move(5, (0, 0, 4.0)), "lie where another one lies"),
-        (lean, r"leans by 10\.00 degrees .*gantry tilt"),
+        (lean(50), r"leans by 50\.00 degrees"),
         (move(5, (3.0, 0, 0)), r"shifted sideways by up to 3\.00 mm"),
         (set_tag("ImageOrientationPatient", [1, 0, 0, 0.2, 1, 0]), "not orthogonal|lengths"),
         (set_tag("ImageOrientationPatient", [1, 0, 0, 0, 0.9998, 0.02], slice(3, 4)), "not parallel"),
         (set_tag("PixelSpacing", [1.5, 2.2], slice(3, 4)), "differ in pixel spacing"),
         (drop(*range(1, 12)), "single slice"),
     ],
-    ids=["gap", "wide gap", "irregular", "doubled", "tilt", "shifted", "skewed", "turned", "zoomed", "single"],
+    ids=["gap", "wide gap", "irregular", "doubled", "leaning", "shifted", "skewed", "turned", "zoomed", "single"],
 )
 def test_geometry_that_cannot_be_trusted_is_refused(tmp_path, change, message):
     series = dicom_series(body(), canonical_affine())
@@ -226,15 +233,148 @@ def test_geometry_that_cannot_be_trusted_is_refused(tmp_path, change, message):
     assert caught.value.reason is Reason.GEOMETRY
 
 
+def test_small_steps_that_add_up_are_irregular():
+    steps = np.where(np.arange(60) < 30, 2.0, 2.09)
+    frames = [Frame(np.array([0, 0, at]), np.eye(3)[:2], (1.0, 1.0), 1.0, 0.0) for at in np.cumsum(steps)]
+    with pytest.raises(StudyError, match=r"irregular steps: slices lie up to 1\.3\d mm from even places"):
+        stack_geometry(frames, (8, 8))
+    stack = stack_geometry(frames, (8, 8), gaps="resample")
+    np.testing.assert_allclose(stack.places * np.linalg.norm(stack.affine[:3, 0]), np.cumsum(steps) - 2, atol=1e-9)
+
+
+def field(points):
+    """Smooth HU of points (..., 3) in LPS mm: any error of place shows in the value."""
+    left, back, head = np.moveaxis(np.asarray(points, dtype=float), -1, 0)
+    return 2.0 * left - 3.0 * back + 1.5 * head - 200 + 40 * np.sin(left / 15) * np.cos(back / 12)
+
+
+def sampled(series, shape):
+    """The slices, with pixels taken from `field` where their headers say that they lie."""
+    rows, columns = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
+    for dataset in series:
+        along_columns, along_rows = np.array(dataset.ImageOrientationPatient, dtype=float).reshape(2, 3)
+        down, right = (float(value) for value in dataset.PixelSpacing)
+        at = np.array(dataset.ImagePositionPatient, dtype=float)
+        points = at + rows[..., None] * down * along_rows + columns[..., None] * right * along_columns
+        dataset.PixelData = np.rint(field(points) + 1024).clip(0).astype("<u2").tobytes()
+    return series
+
+
+def assert_shows_the_field(volume, at_least, within_hu):
+    """All voxels but the filling beside tilted slices hold the field's value at their place."""
+    index = np.stack(np.meshgrid(*map(np.arange, volume.shape), indexing="ij"), axis=-1)
+    shown = volume.hu > volume.hu.min()
+    expected = field(lps_from_index(volume.affine, index))
+    assert shown.mean() > at_least
+    assert np.abs(volume.hu - expected)[shown].max() <= within_hu
+
+
+@pytest.mark.parametrize("affine", [canonical_affine(), oblique_affine(degrees=8)], ids=["straight", "oblique"])
+@pytest.mark.parametrize("degrees", [-20, 5, 12])
+def test_gantry_tilt_is_undone(tmp_path, affine, degrees):
+    series = dicom_series(body(), affine)
+    lean(degrees)(series)
+    volume = read_dicom(save_series(tmp_path, sampled(series, (40, 36))))
+    assert volume.flags[0].startswith("gantry tilt of")
+    assert abs(np.linalg.det(directions(volume.affine))) == pytest.approx(1, abs=1e-9)
+    assert volume.shape[1] > 40 if abs(degrees) > 5 else volume.shape[1] >= 40
+    assert_shows_the_field(volume, at_least=0.5, within_hu=6)
+
+
+def test_straight_slices_are_not_touched(tmp_path):
+    volume = read_dicom(save_series(tmp_path, sampled(dicom_series(body(), canonical_affine()), (40, 36))))
+    assert (volume.flags, volume.shape) == ((), (12, 40, 36))
+    assert_shows_the_field(volume, at_least=0.9, within_hu=0.51)
+
+
+@pytest.mark.parametrize(
+    ("change", "slices", "message"),
+    [
+        (drop(5), 12, "a gap of 8.00 mm"),
+        (drop(3, 8), 12, "a gap of 8.00 mm"),
+        (drop(4, 5), 12, "a gap of 12.00 mm"),
+        (move(5, (0, 0, 1.5)), 12, "irregular step|a gap"),
+    ],
+    ids=["one", "two apart", "two together", "moved"],
+)
+def test_gaps_are_filled_only_where_asked(tmp_path, change, slices, message):
+    series = dicom_series(body(), canonical_affine())
+    change(series)
+    paths = save_series(tmp_path, sampled(series, (40, 36)))
+    with pytest.raises(StudyError, match=message):
+        read_dicom(paths)
+    volume = read_dicom(paths, gaps="resample")
+    assert volume.shape[0] in (slices, slices + 1)
+    assert len(volume.flags) == 1
+    assert re.match(f"slices resampled to even steps .*({message})", volume.flags[0])
+    assert_shows_the_field(volume, at_least=0.9, within_hu=2)
+
+
+def test_a_gap_that_could_hide_an_organ_is_refused_even_so(tmp_path):
+    series = dicom_series(body(), canonical_affine())
+    drop(4, 5, 6)(series)
+    with pytest.raises(StudyError, match=r"a gap of 16\.00 mm"):
+        read_dicom(save_series(tmp_path, series), gaps="resample")
+
+
+def test_a_tilted_stack_with_a_gap(tmp_path):
+    series = dicom_series(body(), canonical_affine())
+    lean(10)(series)
+    drop(6)(series)
+    volume = read_dicom(save_series(tmp_path, sampled(series, (40, 36))), gaps="resample")
+    assert len(volume.flags) == 2
+    assert_shows_the_field(volume, at_least=0.5, within_hu=6)
+
+
+def test_copies_of_slices_count_once_and_differing_ones_are_refused(tmp_path):
+    series = dicom_series(body(), canonical_affine())
+    volume = read_dicom(save_series(tmp_path / "same", series + dicom_series(body(), canonical_affine())[3:5]))
+    assert volume.flags == ("2 copies of slices left out",)
+    np.testing.assert_array_equal(volume.hu, body())
+    with pytest.raises(StudyError, match="2 slices lie where another one lies"):
+        read_dicom(save_series(tmp_path / "other", series + dicom_series(body(seed=1), canonical_affine())[3:5]))
+
+
+def test_an_enhanced_frame_without_scale_is_left_to_the_gate(tmp_path):
+    file = enhanced_ct(body(), canonical_affine())
+    del file.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence
+    volume = read_dicom(save_series(tmp_path, [file]))
+    np.testing.assert_array_equal(volume.hu, body() + 1024)
+    assert volume.hu_source == "dicom values"
+
+
+@pytest.mark.parametrize("missing", ["PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence"])
+def test_an_enhanced_file_that_does_not_say_where_its_frames_lie_is_refused(tmp_path, missing):
+    file = enhanced_ct(body(), canonical_affine())
+    if missing == "PlanePositionSequence":
+        del file.PerFrameFunctionalGroupsSequence[4].PlanePositionSequence
+    else:
+        delattr(file.SharedFunctionalGroupsSequence[0], missing)
+    paths = save_series(tmp_path, [file])
+    with pytest.raises(StudyError, match="does not say where its slices lie") as caught:
+        read_dicom(paths)
+    assert caught.value.reason is Reason.GEOMETRY
+    assert read_header(paths[0]).refusal.startswith("no place in the patient")
+
+
+def test_an_enhanced_file_of_two_phases_is_refused(tmp_path):
+    file = enhanced_ct(body((12, 40, 36)), canonical_affine())
+    for frame in file.PerFrameFunctionalGroupsSequence[6:]:
+        z = float(frame.PlanePositionSequence[0].ImagePositionPatient[2]) - 6 * 4.0
+        frame.PlanePositionSequence[0].ImagePositionPatient = [-40, -30, z]
+    with pytest.raises(StudyError, match="6 slices lie where another one lies"):
+        read_dicom(save_series(tmp_path, [file]))
+
+
 def test_cosines_off_by_a_millionth_pass_and_by_a_hundredth_do_not():
     def frames(off):
         orientation = np.array([[1.0, off, 0], [0, 1.0, 0]])
         orientation /= np.linalg.norm(orientation, axis=1, keepdims=True)
         return [Frame(np.array([0, 0, 2.0 * z]), orientation, (1.0, 1.0), 1.0, 0.0) for z in range(5)]
 
-    _, affine, flags = stack_geometry(frames(1e-6), (8, 8))
-    assert flags == ()
-    np.testing.assert_allclose(affine[:3, :3].T @ affine[:3, :3], np.diag([4.0, 1, 1]), atol=1e-12)
+    stack = stack_geometry(frames(1e-6), (8, 8))
+    assert stack.flags == ()
+    np.testing.assert_allclose(stack.affine[:3, :3].T @ stack.affine[:3, :3], np.diag([4.0, 1, 1]), atol=1e-12)
     with pytest.raises(StudyError, match="not orthogonal"):
         stack_geometry(frames(1e-2), (8, 8))
 

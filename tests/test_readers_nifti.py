@@ -7,7 +7,7 @@ import SimpleITK as sitk
 from phantoms import body, canonical_affine, oblique_affine, write_nifti
 
 from preprocess.errors import Reason, StudyError
-from preprocess.geometry import nifti_from_affine, spacing_mm
+from preprocess.geometry import canonical, nifti_from_affine, spacing_mm
 from preprocess.readers_nifti import is_nifti, nifti_stem, read_nifti, read_nifti_grid
 
 
@@ -110,6 +110,40 @@ def test_damaged_files_are_unreadable(tmp_path, name, damage):
     broken = content[:middle] + bytes(255 - value for value in content[middle : middle + 400]) + content[middle + 400 :]
     path.write_bytes({"empty": b"", "text": b"no image", "truncated": content[:-900], "flipped bytes": broken}[damage])
     with pytest.raises(StudyError, match=r"x\.nii") as caught:
+        read_nifti(path)
+    assert caught.value.reason is Reason.UNREADABLE
+
+
+@pytest.mark.parametrize("slab_bytes", [1, 2000, 1 << 22], ids=["a slice", "some slices", "all at once"])
+@pytest.mark.parametrize(
+    "kind", [np.int16, np.uint16, np.int32, np.float32, np.float64], ids=lambda kind: kind.__name__
+)
+@pytest.mark.parametrize("name", ["x.nii", "x.nii.gz"])
+def test_slices_come_together_as_the_whole(tmp_path, monkeypatch, slab_bytes, kind, name):
+    hu = body()
+    monkeypatch.setattr("preprocess.readers_nifti._SLAB_BYTES", slab_bytes)
+    for affine in (canonical_affine(), oblique_affine(degrees=170.0)):
+        path = write_nifti(tmp_path / name, (hu + 1024).astype(kind), affine, slope=1, intercept=-1024)
+        expected, expected_affine = canonical(hu, affine)
+        volume = read_nifti(path)
+        np.testing.assert_array_equal(volume.hu, expected)
+        np.testing.assert_allclose(volume.affine, expected_affine, atol=1e-3)
+
+
+def test_values_that_are_no_numbers_are_counted_over_all_slices(tmp_path, monkeypatch):
+    monkeypatch.setattr("preprocess.readers_nifti._SLAB_BYTES", 1)
+    hu = body().astype(np.float32)
+    hu[1, 2, 3], hu[7, 8, 9] = np.nan, np.inf
+    volume = read_nifti(write_nifti(tmp_path / "x.nii.gz", hu, canonical_affine()))
+    assert volume.flags == ("2 voxels are not numbers",)
+    assert volume.hu[1, 2, 3] == volume.hu[7, 8, 9] == -1024
+
+
+def test_values_that_do_not_fit_their_checksum_are_unreadable(tmp_path):
+    path = write_nifti(tmp_path / "x.nii.gz", body(), canonical_affine())
+    content = path.read_bytes()
+    path.write_bytes(content[:-8] + bytes(255 - value for value in content[-8:-4]) + content[-4:])
+    with pytest.raises(StudyError, match=r"x\.nii\.gz cannot be decoded") as caught:
         read_nifti(path)
     assert caught.value.reason is Reason.UNREADABLE
 

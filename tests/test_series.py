@@ -4,7 +4,8 @@ import pytest
 from phantoms import body, canonical_affine, dicom_series, save_series
 
 from preprocess.archive import find_studies
-from preprocess.series import SeriesSource, choose_series, is_sharp, phase_of
+from preprocess.series import SeriesSource, choose_series, passed_over
+from preprocess.series_rules import is_sharp, load_series_rules, phase_of, phase_rank
 
 
 def candidate(name, **values):
@@ -21,8 +22,23 @@ def candidate(name, **values):
         ({"step_mm": 1.0, "slices": 298}, {}),
         ({"slices": 120}, {}),
         ({}, {"coverage_mm": 20.0, "step_mm": 1.0}),
+        ({"phase": "portal"}, {"phase": "native"}),
+        ({"phase": "native"}, {}),
+        ({"range_mm": (0, 297)}, {"range_mm": (100, 200), "coverage_mm": 100.0, "step_mm": 1.0}),
+        ({"step_mm": 2.0, "range_mm": (0, 120), "coverage_mm": 120.0}, {"range_mm": (110, 407)}),
     ],
-    ids=["axial", "original", "soft", "thin", "more slices", "whole"],
+    ids=[
+        "axial",
+        "original",
+        "soft",
+        "thin",
+        "more slices",
+        "whole",
+        "phase",
+        "known phase",
+        "within",
+        "another region",
+    ],
 )
 def test_the_better_series_comes_first_whatever_the_order(better, worse):
     one, other = candidate("b", **better), candidate("a", **worse)
@@ -45,12 +61,59 @@ def test_refused_series_keep_their_reason():
     }
 
 
+CHEST = {"range_mm": (300.0, 600.0), "phase": "portal"}
+ABDOMEN = {"range_mm": (0.0, 330.0), "phase": "portal"}
+
+
+@pytest.mark.parametrize(
+    ("kept", "series", "choice", "reason"),
+    [
+        ([], {}, "primary", None),
+        ([{}], {"phase": "portal"}, "primary", "another series was preferred"),
+        ([{}], {}, "all", None),
+        ([ABDOMEN], CHEST, "one_per_phase", None),
+        ([ABDOMEN], {**ABDOMEN, "kernel": "B70f"}, "one_per_phase", "another series of this phase and region"),
+        ([ABDOMEN], {**ABDOMEN, "phase": "native"}, "one_per_phase", None),
+        ([ABDOMEN], {**CHEST, "range_mm": (100.0, 600.0)}, "one_per_phase", "another series of this phase and region"),
+        ([ABDOMEN], {**ABDOMEN, "phase": None}, "one_per_phase", "another series of this phase and region"),
+        ([ABDOMEN], {**ABDOMEN, "phase": "contrast"}, "one_per_phase", "another series of this phase and region"),
+        ([{**ABDOMEN, "phase": "native"}], {**ABDOMEN, "phase": "contrast"}, "one_per_phase", None),
+        ([{**ABDOMEN, "phase": None}], ABDOMEN, "one_per_phase", None),
+        ([ABDOMEN], {**CHEST, "phase": None}, "one_per_phase", None),
+        ([{"phase": "portal"}], {"phase": "portal"}, "one_per_phase", "another series of this phase and region"),
+    ],
+    ids=["first", "primary", "all", "two regions", "two kernels", "two phases", "overlapping", "unknown phase", "contrast after portal", "contrast after native", "portal after unknown", "unknown phase elsewhere",
+         "unknown range"],
+)  # fmt: skip
+def test_how_many_volumes_of_a_study_are_kept(kept, series, choice, reason):
+    said = passed_over(candidate("x", **series), [candidate(str(n), **one) for n, one in enumerate(kept)], choice)
+    assert (said is None) if reason is None else said.startswith(reason)
+
+
+def test_a_fragment_of_another_region_is_a_volume_unless_it_is_tiny():
+    whole = candidate("whole", range_mm=(0, 500), coverage_mm=500.0)
+    head = candidate("head", range_mm=(520, 660), coverage_mm=140.0)
+    level = candidate("level", range_mm=(520, 530), coverage_mm=10.0)
+    within = candidate("within", range_mm=(100, 240), coverage_mm=140.0)
+    chosen, left_out = choose_series([whole, head, level, within])
+    assert {series.name for series in chosen} == {"whole", "head"}
+    assert {series.name for series, _ in left_out} == {"level", "within"}
+
+
+def test_the_rules_name_each_criterion_and_phase_once():
+    rules = load_series_rules()
+    assert sorted(rules.order) == ["axial", "many", "original", "phase", "soft", "thin"]
+    assert sorted(rules.phase_order) == sorted([*rules.phases, "contrast"])
+    assert [phase_rank(phase) for phase in ("portal", "native", None, "x")] == [0, 4, 5, 5]
+
+
 @pytest.mark.parametrize(
     ("kernel", "sharp"),
     [
         (None, False), ("Br38f 3", False), ("B30f", False), ("B70f", True), ("I70f 3", True), ("Bl57d", True),
         ("STANDARD", False), ("SOFT", False), ("LUNG", True), ("BONEPLUS", True), ("FC08", False), ("FC51", True),
-        ("B", False), ("C", False), ("YA", True), ("L", True), ("Qr40", False), ("Hr60h", True),
+        ("B", False), ("C", False), ("YA", True), ("L", True), ("Qr40", False), ("Hr60h", True), ("Br59d 2", True), ("FC 30", True), ("Lunge", True),
+        ("Standard Weichteil", False), ("Knochen", True), ("['Br40f', '2']", False), ("", False),
     ],
 )  # fmt: skip
 def test_kernels(kernel, sharp):
@@ -70,6 +133,19 @@ def test_kernels(kernel, sharp):
         ("CT Body 3.0", True, "contrast"),
         ("CT Body 3.0", None, None),
         ("Partial heart", False, None),
+        ("Abdomen venös 3mm", None, "portal"),
+        ("Abd. portalvenös", None, "portal"),
+        ("Oberbauch arteriell 1.5", None, "arterial"),
+        ("Thorax spätarteriell", None, "arterial"),
+        ("late arterial", None, "arterial"),
+        ("Becken Spätphase", True, "delayed"),
+        ("SPÄTPHASE 10 min", True, "delayed"),
+        ("Niere Ausscheidungsphase", None, "delayed"),
+        ("Thorax ohne KM", None, "native"),
+        ("Schädel nativ", None, "native"),
+        ("Thorax_nativ_1.0", None, "native"),
+        ("Thorax mit KM", True, "contrast"),
+        ("AP view", None, None),
     ],
 )
 def test_phases(description, contrast, phase):
@@ -149,3 +225,18 @@ def test_what_is_no_ct_slice_is_left_out_with_the_reason(tmp_path, tags, reason)
 def test_a_series_of_two_slices_is_no_volume(tmp_path):
     save_series(tmp_path, dicom_series(body(), canonical_affine())[:2])
     assert series_of(tmp_path)[0].refusal == "only 2 slices"
+
+
+@pytest.mark.parametrize("value", ["here", "nan"])
+def test_slices_whose_place_is_no_number_are_listed_and_left_out(tmp_path, value):
+    paths = save_series(
+        tmp_path, dicom_series(body(), canonical_affine(), ImagePositionPatient=["0", "0", "12.000000"])
+    )
+    for path in paths:
+        path.write_bytes(path.read_bytes().replace(b"12.000000", value.encode().ljust(9)))
+    assert series_of(tmp_path)[0].refusal.startswith("no place in the patient")
+
+
+def test_one_instance_uid_for_all_files_loses_no_slice(tmp_path):
+    save_series(tmp_path, dicom_series(body(), canonical_affine(), SOPInstanceUID="2.25.5"))
+    assert [series.slices for series in series_of(tmp_path)] == [12]

@@ -107,6 +107,8 @@ def test_user_changes_one_key_of_a_shipped_anatomy(tmp_path):
         pytest.param({"colour": "red"}, "colour", "not permitted", id="unknown-key"),
         pytest.param({"beside": ["splen"]}, "beside", "'splen' is no other anatomy", id="unknown-neighbour"),
         pytest.param({"beside": ["liver"]}, "beside", "'liver' is no other anatomy", id="its-own-neighbour"),
+        pytest.param({"phases": ["early"]}, "phases", "'early' is no phase", id="unknown-phase"),
+        pytest.param({"kernel": "hard"}, "kernel", "'soft' or 'sharp'", id="unknown-kernel"),
         pytest.param({"max_tokens": 0}, "max_tokens", "greater", id="no-token"),
     ],
 )

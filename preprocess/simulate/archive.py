@@ -18,6 +18,7 @@ from preprocess.errors import InputError
 from preprocess.publish import publish, publishing
 from preprocess.simulate.delivery import UNFINISHED, StudyJob
 from preprocess.simulate.identity import draw_identities, stream
+from preprocess.simulate.mess import clean_row, draw_case, load_cases
 from preprocess.simulate.prevalence import load_prevalence
 from preprocess.simulate.site import load_site
 from preprocess.simulate.study import StudyRecord, finding_ids, simulate_study
@@ -59,6 +60,7 @@ def simulate_archive(
     seed: int,
     site: str = "A",
     prevalence: str = "default",
+    mess: str = "none",
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> SimulationSummary:
@@ -70,6 +72,8 @@ def simulate_archive(
         seed: Seed, not negative.
         site: "A" or "B".
         prevalence: "default" or "realistic".
+        mess: How messy the files are: "none", "real" (cases at the rates of `mess.yaml`), "all", or names of cases with
+            commas, which the studies get in turn.
         workers: Processes; the number of cores by default. One works in this process.
         progress: Called with the number of finished studies and of all.
 
@@ -82,13 +86,15 @@ def simulate_archive(
     place = load_site(site)
     load_prevalence(prevalence)
     jobs = [
-        StudyJob(identity, seed, site, prevalence, folder.absolute())
+        StudyJob(identity, seed, site, prevalence, folder.absolute(), draw_case(mess, identity, seed, site))
         for identity in draw_identities(studies, seed, place)
     ]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         records = _run(jobs, min(workers or os.cpu_count() or 1, studies), progress)
         _write_tables(folder, records, seed)
+        if mess != "none":
+            _write_mess(folder, jobs)
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
         summary = SimulationSummary(
             patients=len({record.identity.patient for record in records}),
@@ -99,7 +105,8 @@ def simulate_archive(
             version=SIMULATOR_VERSION,
             digest=simulator_digest(),
         )
-        _write_summary(folder, summary, {"seed": seed, "site": site, "prevalence": prevalence})
+        options: dict[str, int | str] = {"seed": seed, "site": site, "prevalence": prevalence}
+        _write_summary(folder, summary, options if mess == "none" else {**options, "mess": mess})
     except OSError as error:
         raise InputError(f"out={str(folder)!r} cannot be written: {error}") from error
     return summary
@@ -174,6 +181,13 @@ def _write_tables(folder: Path, records: Sequence[StudyRecord], seed: int) -> No
     _write_parquet(truth / "headers.parquet", pd.DataFrame(headers))
     split = pd.DataFrame(keys).assign(split=_split(records, seed))
     publish(truth / "split.csv", split.to_csv(index=False).encode())
+
+
+def _write_mess(folder: Path, jobs: Sequence[StudyJob]) -> None:
+    """Write which study got which case, and what must happen to it."""
+    cases = load_cases()
+    rows = [clean_row(job.identity) if job.mess is None else cases[job.mess].row(job.identity) for job in jobs]
+    _write_parquet(folder / "truth" / "mess.parquet", pd.DataFrame(rows).astype("string"))
 
 
 def _report_row(record: StudyRecord) -> dict[str, object]:

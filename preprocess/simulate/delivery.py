@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from preprocess.simulate.dicom import SeriesHeader, StudyHeader, build_uid, write_series
 from preprocess.simulate.identity import StudyIdentity, stream
+from preprocess.simulate.mess import load_cases, make_messy
 from preprocess.simulate.scanner import Protocol, SeriesPlan, expose
 from preprocess.simulate.scene import BodyPlan, Lesion, Phase, Scene
 from preprocess.simulate.truth import describe_lesion, write_labels, write_voxels
@@ -28,6 +29,7 @@ class StudyJob:
         site: Name of the hospital.
         prevalence: Name of the prevalence.
         out: Folder of the simulation.
+        mess: Name of the case that its files are made into, or None.
     """
 
     identity: StudyIdentity
@@ -35,6 +37,7 @@ class StudyJob:
     site: str
     prevalence: str
     out: Path
+    mess: str | None = None
 
 
 def write_study(
@@ -58,9 +61,11 @@ def write_study(
     write_voxels(work / "lesions.npz", lesions, scene.labels.shape, affine)
     rows = [{"study_id": uid, **describe_lesion(lesion, scene.labels.shape, affine)} for lesion in lesions]
     _write_all_series(job, protocol, plan, scenes, work / "study")
+    key = uid if job.mess is None else _make_messy(job, work)
+    study = next((path for path in work.iterdir() if path.name.startswith("volume.")), work / "study")
     targets = {
-        "study": job.out / "archive" / job.identity.patient_id / uid,
-        "mask.nii.gz": job.out / "masks" / f"{uid}.nii.gz",
+        study.name: job.out / "archive" / _place(job.identity, study),
+        "mask.nii.gz": job.out / "masks" / f"{key}.nii.gz",
         "truth.nii.gz": job.out / "truth" / "masks" / f"{uid}.nii.gz",
         "lesions.npz": job.out / "truth" / "lesions" / f"{uid}.npz",
     }
@@ -69,6 +74,22 @@ def write_study(
         (work / name).replace(target)
     work.rmdir()
     return rows
+
+
+def _make_messy(job: StudyJob, work: Path) -> str:
+    """Turns the files in `work` into the job's case; the key by which the study is then known."""
+    case, who = load_cases()[str(job.mess)], job.identity
+    rng = stream(job.seed, job.site, "mess", who.patient, who.visit, case.name)
+    primary = work / "study" / build_uid(who.study_uid, "series", 0)
+    make_messy(case.name, work / "study", work / "mask.nii.gz", primary, rng)
+    return who.accession if case.key == "accession" else who.study_uid
+
+
+def _place(identity: StudyIdentity, study: Path) -> Path:
+    """Where a study lies in the archive: in its patient's folder, or as one file named after it."""
+    if study.name == "study":
+        return Path(identity.patient_id) / identity.study_uid
+    return Path(identity.study_uid + study.name.removeprefix("volume"))
 
 
 def _write_all_series(
