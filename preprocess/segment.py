@@ -1,179 +1,133 @@
-"""The one door to TotalSegmentator: a volume goes in, a label map comes out, and nothing leaves the machine."""
+"""The one door to segmentation networks: a volume goes in, a label map comes out, and nothing leaves the machine."""
 
-import contextlib
-import hashlib
-import io
-import json
-import logging
-import os
-import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
+import numpy.typing as npt
 
-from preprocess.environment import environment
-from preprocess.errors import InputError, Reason, StudyError
-from preprocess.geometry import affine_from_nifti, canonical, nifti_from_affine
-from preprocess.structures import structure_names
-from preprocess.volume import LabelMap, Volume
+from preprocess.errors import InputError
+from preprocess.model_folder import ModelFolder, describe_model_folder, read_model_folder, segment_with
+from preprocess.network_service import run_network_at
+from preprocess.networks import Inference, networks_loaded
+from preprocess.structures import current_name, structure_names
+from preprocess.total import TILE_STEP, label, lower, raise_back, total_tables
+from preprocess.volume import LabelMap, Labels, Volume
+from preprocess.weights import check_sums, find_networks, total_mode, weights_digest, weights_folder
 
-logger = logging.getLogger(__name__)
+__all__ = ["describe_segmenter", "find_networks", "networks_loaded", "segment"]
 
-WEIGHTS_VARIABLE = "TOTALSEG_WEIGHTS_PATH"
 _TASK = "total"
-_CHECKPOINT = "checkpoint_final.pth"
-_VARIABLES = (WEIGHTS_VARIABLE, "TOTALSEG_HOME_DIR", "nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 
-@dataclass(frozen=True)
-class Network:
-    """One trained network of TotalSegmentator's task `total`.
-
-    Attributes:
-        dataset: Its folder, `Dataset<number>_...`.
-        checkpoint: Its weights.
-        files: All files that determine what it does, sorted.
-    """
-
-    dataset: Path
-    checkpoint: Path
-    files: tuple[Path, ...]
-
-
-def find_networks(*, fast: bool = True, weights: Path | None = None) -> list[Network]:
-    """The networks that `segment` will run: the 3 mm network, or without `fast` the five 1.5 mm networks.
-
-    Args:
-        fast: Take the 3 mm network.
-        weights: Folder that holds the `Dataset...` folders; by default what the environment variable
-            TOTALSEG_WEIGHTS_PATH names, else TotalSegmentator's own folder below the user's home.
-
-    Raises:
-        InputError: One is missing; the message says what to put where.
-    """
-    from totalsegmentator.map_tasks_config import TASK_CONFIGS, TASK_ID_WEIGHTS_CONFIGS
-
-    folder = _weights_folder(weights)
-    mode: dict[str, Any] = TASK_CONFIGS[_TASK]["sub_modes"]["fast" if fast else "default"]
-    numbers = mode["task_id"] if isinstance(mode["task_id"], list) else [mode["task_id"]]
-    networks = []
-    for number in numbers:
-        dataset = folder / TASK_ID_WEIGHTS_CONFIGS[number]["foldername"]
-        trained = dataset / f"{mode['trainer']}__nnUNetPlans__3d_fullres"
-        files = (trained / "dataset.json", trained / "fold_0" / _CHECKPOINT, trained / "plans.json")
-        missing = next((path for path in files if not path.is_file()), None)
-        if missing is not None:
-            raise InputError(
-                f"TotalSegmentator's weights are missing: no {missing.relative_to(folder)} in {folder}; put the folder "
-                f"{dataset.name} there, or name the folder that holds it with weights= or {WEIGHTS_VARIABLE}"
-            )
-        networks.append(Network(dataset, files[1], files))
-    return networks
-
-
-def describe_segmenter(*, fast: bool = True, weights: Path | None = None) -> dict[str, Any]:
+def describe_segmenter(
+    *,
+    fast: bool = True,
+    weights: Path | None = None,
+    model: Path | None = None,
+    labels: Path | None = None,
+) -> dict[str, Any]:
     """What the store records of the segmenter: name, version and a digest of the weights.
 
+    Args:
+        fast: See `segment`.
+        weights: See `segment`.
+        model: See `segment`.
+        labels: See `segment`.
+
     Raises:
-        InputError: The weights are missing.
+        InputError: Weights are missing, or are not those that `weights.sha256` beside them lists.
     """
+    if model is not None:
+        return describe_model_folder(read_model_folder(model, labels))
     networks = find_networks(fast=fast, weights=weights)
-    digest = hashlib.sha256("".join(_file_digest(path) for network in networks for path in network.files).encode())
+    check_sums(networks, weights_folder(weights))
     return {
         "name": f"totalsegmentator {_TASK}{' fast' if fast else ''}",
         "version": version("totalsegmentator"),
-        "weights_digest": digest.hexdigest()[:16],
+        "weights_digest": weights_digest(networks),
     }
 
 
-def segment(volume: Volume, *, fast: bool = True, weights: Path | None = None, device: str = "cpu") -> LabelMap:
-    """Structures of a volume by TotalSegmentator's task `total`.
+def segment(
+    volume: Volume,
+    *,
+    fast: bool = True,
+    weights: Path | None = None,
+    device: str = "cpu",
+    model: Path | None = None,
+    labels: Path | None = None,
+    structures: Iterable[str] | None = None,
+    light: bool = False,
+    service: Path | None = None,
+) -> LabelMap:
+    """Structures of a volume by TotalSegmentator's task `total`, or by another nnU-Net.
 
-    Usage statistics are switched off, no download is attempted, and neither the user's configuration nor the weights'
-    folder is touched: the networks are linked into a private folder of this process.
+    The networks are read by the first call of a process and kept (`networks_loaded`). The labels are those of
+    TotalSegmentator's own Python API, voxel for voxel on a CPU. Neither usage statistics nor a download are attempted:
+    no code of TotalSegmentator that could do so is called, and the user's configuration is not looked at.
 
     Args:
         volume: HU on canonical axes.
         fast: Take the 3 mm network, else the five 1.5 mm networks.
         weights: See `find_networks`.
         device: `cpu`, `cuda` or `cuda:<number>`.
+        model: An nnU-Net v2 model folder to run instead (`model_folder.read_model_folder`).
+        labels: What that folder's labels mean.
+        structures: Bring only these onto the volume's grid; each keeps exactly the voxels that it has otherwise
+            (`total.raise_back` tells why). By default all, since the store keeps the whole label map.
+        light: Spare the GPU's memory, for the same labels: for a second try of a study that ran out of it.
+        service: Address of the process that holds the networks (`network_service.network_service`); by default this
+            process does.
 
     Returns:
         The label map on the volume's grid, with v2 names.
 
     Raises:
-        InputError: The weights are missing.
+        InputError: The weights are missing or cannot be loaded, or a structure is unknown.
         StudyError: `SEGMENTER` or `OUT_OF_MEMORY`.
     """
+    if model is not None:
+        found = segment_with(_model_folder(model, labels), volume, device=device, light=light, service=service)
+        return found if structures is None else _only(found, structures)
     networks = find_networks(fast=fast, weights=weights)
-    image = nibabel.Nifti1Image(volume.hu.transpose(2, 1, 0), nifti_from_affine(volume.affine))
-    with _private_environment(networks), contextlib.redirect_stdout(io.StringIO()):
-        from totalsegmentator.python_api import totalsegmentator
+    mode = total_mode(fast=fast)
+    names = structure_names("v2")
+    keep = None if structures is None else _numbers(names, structures)
+    how = Inference(device, TILE_STEP, mirroring=False, light=light)
 
-        try:
-            result = totalsegmentator(
-                image, task=_TASK, fast=fast, ml=True, quiet=True, device=device.replace("cuda", "gpu"), nr_thr_saving=1
-            )
-        except MemoryError as error:
-            raise StudyError(Reason.OUT_OF_MEMORY, f"TotalSegmentator: {error or 'out of memory'}") from error
-        except (RuntimeError, ValueError, KeyError, OSError, SystemExit) as error:
-            what = " ".join(f"{type(error).__name__}: {error}".split())
-            reason = Reason.OUT_OF_MEMORY if "out of memory" in what.lower() else Reason.SEGMENTER
-            raise StudyError(reason, f"TotalSegmentator failed: {what}") from error
-    labels = np.asarray(result.dataobj).astype(np.uint8).transpose(2, 1, 0)
-    moved, affine = canonical(labels, affine_from_nifti(result.affine))
-    if moved.shape != volume.shape or not np.allclose(affine, volume.affine, atol=1e-3):
-        raise StudyError(Reason.SEGMENTER, f"TotalSegmentator answered on another grid, {moved.shape}")
-    return LabelMap(moved, volume.affine, structure_names("v2"))
+    def run(place: int, image: npt.NDArray[Any], spacing_mm: tuple[float, float, float]) -> Labels:
+        return run_network_at(service, networks[place], image, spacing_mm, how)
+
+    low = label(lower(volume, mode.spacing_mm), total_tables(mode.numbers), run)
+    return LabelMap(raise_back(low, volume, keep), volume.affine, names)
 
 
-def _weights_folder(weights: Path | None) -> Path:
-    if weights is not None:
-        return Path(weights)
-    named = os.environ.get(WEIGHTS_VARIABLE)
-    return Path(named) if named else Path.home() / ".totalsegmentator" / "nnunet" / "results"
+def _numbers(names: Mapping[int, str], structures: Iterable[str]) -> list[int]:
+    """Numbers of the named structures.
+
+    Raises:
+        InputError: The segmenter does not know one.
+    """
+    wanted = {current_name(name) for name in structures}
+    unknown = sorted(wanted - set(names.values()))
+    if unknown:
+        raise InputError(f"the segmenter knows no structure {unknown[0]!r}")
+    return [number for number, name in names.items() if name in wanted]
 
 
-@cache
-def _private_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder for the life of this process: nnU-Net reads its paths once, when it is imported."""
-    return tempfile.TemporaryDirectory(prefix="ctvlp-segment-")
-
-
-@contextlib.contextmanager
-def _private_environment(networks: list[Network]) -> Iterator[None]:
-    """TotalSegmentator's home and weights in a private folder, with usage statistics off."""
-    home = Path(_private_folder().name)
-    results = home / "results"
-    results.mkdir(exist_ok=True)
-    config = {
-        "totalseg_id": "",
-        "send_usage_stats": False,
-        "statistics_disclaimer_shown": True,
-        "prediction_counter": 0,
-    }
-    (home / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    for link in results.iterdir():
-        link.unlink()
-    for network in networks:
-        (results / network.dataset.name).symlink_to(network.dataset.resolve(), target_is_directory=True)
-    with environment(dict.fromkeys(_VARIABLES, str(results)) | {"TOTALSEG_HOME_DIR": str(home)}):
-        yield
-
-
-def _file_digest(path: Path) -> str:
-    status = path.stat()
-    return _digest_of(path, status.st_size, status.st_mtime_ns)
+def _only(label_map: LabelMap, structures: Iterable[str]) -> LabelMap:
+    """The label map without all other structures."""
+    numbers = _numbers(label_map.names, structures)
+    table = np.zeros(np.iinfo(label_map.labels.dtype).max + 1, dtype=label_map.labels.dtype)
+    table[numbers] = numbers
+    return LabelMap(table[label_map.labels], label_map.affine, label_map.names)
 
 
 @cache
-def _digest_of(path: Path, size: int, changed: int) -> str:
-    """SHA-256 of a file; `size` and `changed` make a replaced file another one."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _model_folder(model: Path, labels: Path | None) -> ModelFolder:
+    """A model folder, checked once a process."""
+    return read_model_folder(model, labels)

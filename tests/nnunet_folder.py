@@ -1,11 +1,13 @@
-"""Builds a small nnU-Net v2 model folder that TotalSegmentator accepts, with weights set by hand."""
+"""Builds small nnU-Net v2 model folders in TotalSegmentator's layout, with weights set by hand or drawn at random."""
 
 import json
 from pathlib import Path
 
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from totalsegmentator.map_to_binary import class_map
+from totalsegmentator.map_to_binary import class_map, class_map_5_parts, map_taskid_to_partname_ct
+
+from preprocess.weights import total_mode
 
 DATASET = "Dataset297_TotalSegmentator_total_3mm_1559subj"
 TRAINER = "nnUNetTrainer_4000epochs_NoMirroring"
@@ -14,26 +16,80 @@ BRIGHT_LABEL = 5
 
 def build_nnunet_folder(root: Path) -> Path:
     """Write a network that labels voxels much brighter than their surroundings as `BRIGHT_LABEL`, and return `root`."""
-    folder = root / DATASET / f"{TRAINER}__nnUNetPlans__3d_fullres"
-    (folder / "fold_0").mkdir(parents=True)
-    plans, dataset = _plans(), _dataset()
-    (folder / "plans.json").write_text(json.dumps(plans))
-    (folder / "dataset.json").write_text(json.dumps(dataset))
-    checkpoint = {
-        "network_weights": _weights(plans, len(dataset["labels"])),
-        "init_args": {"configuration": "3d_fullres", "fold": 0},
-        "trainer_name": TRAINER,
-        "inference_allowed_mirroring_axes": None,
-    }
-    torch.save(checkpoint, folder / "fold_0" / "checkpoint_final.pth")
+    labels = {"background": 0, **{name: number for number, name in class_map["total"].items()}}
+    plans = _plans(DATASET, 3.0)
+    _write(root / DATASET / f"{TRAINER}__nnUNetPlans__3d_fullres", plans, labels, _weights(plans, len(labels)))
     return root
 
 
-def _weights(plans: dict, labels: int) -> dict[str, torch.Tensor]:
+def build_random_networks(root: Path, *, fast: bool, seed: int = 0) -> Path:
+    """Write the network or networks of task `total` with random weights, and return `root`."""
+    mode = total_mode(fast=fast)
+    for number, folder in zip(mode.numbers, mode.folders, strict=True):
+        names = class_map["total"] if fast else class_map_5_parts[map_taskid_to_partname_ct[number]]
+        labels = {"background": 0, **{name: own for own, name in names.items()}}
+        build_random_network(root / folder, labels, spacing_mm=mode.spacing_mm, seed=seed + number)
+    return root
+
+
+def build_random_network(
+    folder: Path,
+    labels: dict[str, int],
+    *,
+    spacing_mm: float = 3.0,
+    seed: int = 0,
+    folds: tuple[int | str, ...] = (0,),
+    reader: str = "SimpleITKIO",
+    mirroring: tuple[int, ...] | None = None,
+) -> Path:
+    """Write one model folder with random weights whose background wins about 70 % of a noise image."""
+    plans = _plans(folder.parent.name, spacing_mm) | {"image_reader_writer": reader}
+    for place, fold in enumerate(folds):
+        weights = _random_weights(plans, len(labels), seed + 1000 * place)
+        _write(folder, plans, labels, weights, fold=fold, mirroring=mirroring)
+    return folder
+
+
+def _write(
+    folder: Path,
+    plans: dict,
+    labels: dict[str, int],
+    weights: dict[str, torch.Tensor],
+    *,
+    fold: int | str = 0,
+    mirroring: tuple[int, ...] | None = None,
+) -> None:
+    (folder / f"fold_{fold}").mkdir(parents=True)
+    dataset = {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 1, "file_ending": ".nii.gz"}
+    (folder / "plans.json").write_text(json.dumps(plans))
+    (folder / "dataset.json").write_text(json.dumps(dataset))
+    checkpoint = {
+        "network_weights": weights,
+        "init_args": {"configuration": "3d_fullres", "fold": fold},
+        "trainer_name": folder.name.split("__")[0],
+        "inference_allowed_mirroring_axes": mirroring,
+    }
+    torch.save(checkpoint, folder / f"fold_{fold}" / "checkpoint_final.pth")
+
+
+def _random_weights(plans: dict, labels: int, seed: int) -> dict[str, torch.Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = _network(plans, labels)
+        head = network.decoder.seg_layers[-1]
+        with torch.no_grad():
+            head.weight.normal_()
+            head.bias.normal_()
+            scores = network(torch.randn(1, 1, *plans["configurations"]["3d_fullres"]["patch_size"]))[0]
+            head.bias[0] += torch.quantile(scores[1:].amax(0) - scores[0], 0.7)
+    return network.state_dict()
+
+
+def _network(plans: dict, labels: int) -> torch.nn.Module:
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
     architecture = PlansManager(plans).get_configuration("3d_fullres")
-    network = get_network_from_plans(
+    return get_network_from_plans(
         architecture.network_arch_class_name,
         architecture.network_arch_init_kwargs,
         architecture.network_arch_init_kwargs_req_import,
@@ -42,6 +98,10 @@ def _weights(plans: dict, labels: int) -> dict[str, torch.Tensor]:
         allow_init=False,
         deep_supervision=False,
     )
+
+
+def _weights(plans: dict, labels: int) -> dict[str, torch.Tensor]:
+    network = _network(plans, labels)
     with torch.no_grad():
         for name, value in network.named_parameters():
             value.zero_()
@@ -57,17 +117,7 @@ def _weights(plans: dict, labels: int) -> dict[str, torch.Tensor]:
     return network.state_dict()
 
 
-def _dataset() -> dict:
-    names = {0: "background", **class_map["total"]}
-    return {
-        "channel_names": {"0": "CT"},
-        "labels": {name: number for number, name in names.items()},
-        "numTraining": 1,
-        "file_ending": ".nii.gz",
-    }
-
-
-def _plans() -> dict:
+def _plans(dataset: str, spacing_mm: float) -> dict:
     stages = 2
     configuration = {
         "data_identifier": "nnUNetPlans_3d_fullres",
@@ -75,7 +125,7 @@ def _plans() -> dict:
         "batch_size": 2,
         "patch_size": [32, 32, 32],
         "median_image_size_in_voxels": [48.0, 48.0, 48.0],
-        "spacing": [3.0, 3.0, 3.0],
+        "spacing": [spacing_mm] * 3,
         "normalization_schemes": ["CTNormalization"],
         "use_mask_for_norm": [False],
         "resampling_fn_data": "resample_data_or_seg_to_shape",
@@ -111,9 +161,9 @@ def _plans() -> dict:
         "percentile_99_5": 1000.0, "std": 200.0,
     }  # fmt: skip
     return {
-        "dataset_name": DATASET,
+        "dataset_name": dataset,
         "plans_name": "nnUNetPlans",
-        "original_median_spacing_after_transp": [3.0, 3.0, 3.0],
+        "original_median_spacing_after_transp": [spacing_mm] * 3,
         "original_median_shape_after_transp": [48, 48, 48],
         "image_reader_writer": "SimpleITKIO",
         "transpose_forward": [0, 1, 2],

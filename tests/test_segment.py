@@ -1,21 +1,20 @@
-"""TotalSegmentator's door, end to end with a small network whose weights are set by hand."""
+"""The door to segmentation networks, end to end with a small network whose weights are set by hand."""
 
 import os
 import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
+from nnunet_folder import DATASET, TRAINER, build_nnunet_folder
 
-from preprocess.errors import InputError
+from preprocess.errors import InputError, Reason, StudyError
 from preprocess.segment import describe_segmenter, find_networks, segment
 from preprocess.volume import Volume
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    pytest.importorskip("totalsegmentator")
-    from nnunet_folder import build_nnunet_folder
-
     return build_nnunet_folder(tmp_path_factory.mktemp("weights"))
 
 
@@ -32,19 +31,20 @@ def oblique_volume():
     return Volume(hu, affine), block
 
 
-@pytest.mark.slow
-def test_labels_lie_on_the_volume(weights, monkeypatch):
-    connect = socket.socket.connect
-
+def test_labels_lie_on_the_volume_and_nothing_else_is_touched(weights, monkeypatch, tmp_path):
     def refuse(self, address):
-        assert self.family == socket.AF_UNIX, f"a connection to {address} was attempted"
-        return connect(self, address)
+        raise AssertionError(f"a connection to {address} was attempted")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     volume, block = oblique_volume()
     before = {name: value for name, value in os.environ.items() if name.startswith(("TOTALSEG", "nnUNet"))}
+    files = {path: path.stat().st_mtime_ns for path in weights.rglob("*")}
     label_map = segment(volume, fast=True, weights=weights)
     assert before == {name: value for name, value in os.environ.items() if name.startswith(("TOTALSEG", "nnUNet"))}
+    assert files == {path: path.stat().st_mtime_ns for path in weights.rglob("*")}
+    assert not (tmp_path / ".totalsegmentator").exists()
     assert label_map.labels.shape == volume.shape
     assert np.array_equal(label_map.affine, volume.affine)
     assert label_map.names[5] == "liver"
@@ -52,14 +52,13 @@ def test_labels_lie_on_the_volume(weights, monkeypatch):
     truth[block] = True
     found = label_map.labels == 5
     assert 2 * (truth & found).sum() / (truth.sum() + found.sum()) > 0.8
-    assert sorted(path.name for path in weights.iterdir()) == ["Dataset297_TotalSegmentator_total_3mm_1559subj"]
 
 
 def test_description_changes_with_the_weights(weights):
     first = describe_segmenter(fast=True, weights=weights)
     assert first["name"] == "totalsegmentator total fast"
     assert len(first["weights_digest"]) == 16
-    checkpoint = find_networks(fast=True, weights=weights)[0].checkpoint
+    checkpoint = next(path for path in find_networks(fast=True, weights=weights)[0].files if path.suffix == ".pth")
     original = checkpoint.read_bytes()
     checkpoint.write_bytes(original + b"\0")
     try:
@@ -82,3 +81,54 @@ def test_missing_weights_are_named(tmp_path, monkeypatch, fast, dataset):
         find_networks(fast=fast)
     assert str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "cannot be loaded: EOFError"), (b"no checkpoint", "a checkpoint is damaged")],
+    ids=["empty", "other bytes"],
+)
+def test_a_damaged_checkpoint_ends_the_run(tmp_path, content, message):
+    build_nnunet_folder(tmp_path)
+    (tmp_path / DATASET / f"{TRAINER}__nnUNetPlans__3d_fullres" / "fold_0" / "checkpoint_final.pth").write_bytes(
+        content
+    )
+    with pytest.raises(InputError, match=message) as error:
+        segment(oblique_volume()[0], fast=True, weights=tmp_path)
+    assert DATASET in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [("cuda:99", "device=cuda:99: this machine has"), ("tpu9", "device='tpu9' is unknown")],
+)
+def test_a_device_that_is_not_there_ends_the_run(weights, device, message):
+    with pytest.raises(InputError, match=message):
+        segment(oblique_volume()[0], fast=True, weights=weights, device=device)
+
+
+def test_an_unknown_structure_is_refused(weights):
+    with pytest.raises(InputError, match="no structure 'antlers'"):
+        segment(oblique_volume()[0], fast=True, weights=weights, structures=["liver", "antlers"])
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), Reason.OUT_OF_MEMORY),
+        (RuntimeError("CUDA out of memory. Tried to allocate\n2 GiB"), Reason.OUT_OF_MEMORY),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), Reason.OUT_OF_MEMORY),
+        (RuntimeError("Encountered inf in predicted array"), Reason.SEGMENTER),
+    ],
+    ids=["memory", "cuda", "allocator", "other"],
+)
+def test_errors_of_the_network_are_the_studys(weights, monkeypatch, error, reason):
+    def fail(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr("preprocess.networks._predict", fail)
+    with pytest.raises(StudyError) as raised:
+        segment(oblique_volume()[0], fast=True, weights=weights)
+    assert raised.value.reason is reason
+    assert "\n" not in str(raised.value)
