@@ -29,7 +29,7 @@ class Reason(StrEnum):
     DISK = "DISK"
     """Reading the source or writing the result failed at the file system."""
     INTERNAL = "INTERNAL"
-    """A defect of this program; the message carries the traceback's last line."""
+    """A defect of this program or a library: the message has the traceback's last line, or how the process died."""
 
 
 class CtvlpError(Exception):

@@ -1,6 +1,8 @@
 """The folder that becomes a store: refused before work starts where it cannot or should not be one."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from preprocess.errors import InputError
@@ -23,19 +25,36 @@ def check_out(archive: Path, out: Path) -> None:
         raise InputError(f"out {out} is not empty and is no store (it has no folder `studies`)")
 
 
-def prepare_out(out: Path) -> None:
-    """Makes the store's folder and tries whether a file of some size can be written there; leaves no trace if not."""
+@contextmanager
+def prepared_out(out: Path) -> Iterator[None]:
+    """Makes the store's folder and tries whether a file of some size can be written there.
+
+    Where that fails, or the block ends with an error, the folders made for it go again, unless something lies in them.
+
+    Raises:
+        InputError: Where it cannot be written.
+    """
     made = [folder for folder in (out / "studies", out, *out.parents) if not folder.exists()]
+    try:
+        _probe(out)
+        yield
+    except BaseException:
+        for folder in made:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        raise
+
+
+def _probe(out: Path) -> None:
     probe = out / "studies" / f".probe.{os.getpid()}"
     try:
         (out / "studies").mkdir(parents=True, exist_ok=True)
         try:
             publish(probe, b"\0" * _PROBE_BYTES)
         finally:
-            probe.unlink(missing_ok=True)
-        remove_leftovers(out / "studies")
+            for left in probe.parent.glob(".probe.*"):  # of runs killed here, too
+                left.unlink(missing_ok=True)
+        for folder in (out, out / "studies", out / "text"):
+            remove_leftovers(folder)
     except OSError as error:
-        for folder in made:
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
         raise InputError(f"out {out} cannot be written: {error.strerror or error}") from error

@@ -42,7 +42,7 @@ class Piece:
         status: Whether its file is in the store.
         digest: Of all that the outcome depends on; another digest means that it has to be done again.
         file_sha256: Of the study's file; None for a failed study.
-        stage: Where it failed: `find`, `read`, `quality`, `masks`, `crops`, `write` or `worker`.
+        stage: Where it failed: `find`, `admit`, `read`, `quality`, `masks`, `crops`, `write` or `worker`.
         reason: Why it failed, entry of the closed list.
         message: The same in a sentence, without identifiers.
         series: Rows of the table of series, without study_id.

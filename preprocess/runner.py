@@ -1,133 +1,115 @@
-"""Hands studies to worker processes on this machine, or does them here, one after the other."""
+"""Does the studies of a run within limits, one after the other or on dask workers."""
 
-import logging
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 
-from preprocess.environment import environment
-from preprocess.errors import Reason
+from preprocess.limits import Limits
+from preprocess.network_service import network_service
+from preprocess.one_study import PROCESS_STUDY, Outcomes, try_study
 from preprocess.pieces import Piece
-from preprocess.study import Settings, StudyTask, process_study, record
+from preprocess.publish import remove_leftovers
+from preprocess.signals import raise_on_sigterm
+from preprocess.study import Settings, StudyTask, process_study
+from preprocess.worker import Worker
 
-logger = logging.getLogger(__name__)
+DEFAULT_LIMITS = Limits()
 
-PER_WORKER = 2
-"""Studies handed out to each process at a time: the one it does, and the next."""
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-_QUIET = {
-    "distributed.logging": {"distributed": "critical"},
-    "distributed.scheduler.allowed-failures": 0,
-    "distributed.scheduler.http.routes": [],
-    "distributed.worker.http.routes": [],
-    "distributed.worker.profile.enabled": False,
-    "distributed.admin.tick.limit": "1 day",
-}
+
+@dataclass(frozen=True)
+class Children:
+    """What a run needed.
+
+    Attributes:
+        started: Number of child processes started; each loads the networks once, unless one process serves a GPU.
+        restarted: Those of them that took the place of one that was ended or died.
+    """
+
+    started: int
+    restarted: int
 
 
 def run_tasks(
-    tasks: Sequence[StudyTask], settings: Settings, *, workers: int, on_piece: Callable[[Piece], None]
-) -> None:
-    """Does every task, in any order.
+    tasks: Sequence[StudyTask],
+    settings: Settings,
+    *,
+    workers: int,
+    on_piece: Callable[[Piece], None],
+    limits: Limits = DEFAULT_LIMITS,
+    cluster: str | None = None,
+    target: str = PROCESS_STUDY,
+) -> Children:
+    """Does every task, in any order; the bytes written do not depend on it.
+
+    SIGTERM and Ctrl-C end all children and leave no half-written file; what is recorded stays, and the next run goes
+    on.
 
     Args:
         tasks: Studies to do.
         settings: Of the run.
-        workers: Processes; 1 does the work in this one.
+        workers: Studies under way at a time on this machine, each in a process of its own; 0 does them here, without
+            limits.
         on_piece: Called in this process as each study ends.
+        limits: Of time and memory, for one attempt at a study.
+        cluster: Address of a dask scheduler; its workers do the studies instead.
+        target: `module:function` that a child calls for each study, with `process_study`'s arguments.
 
     Raises:
-        InputError: Where the store can no longer be written; what is under way is dropped.
+        InputError: The store can no longer be written, or the cluster is not there; what is under way is dropped.
+        Terminated: The process was asked to end.
     """
-    if workers <= 1 or len(tasks) <= 1:
+    started = restarted = 0
+    if not tasks:
+        return Children(0, 0)
+    if workers == 0 and cluster is None:
         for task in tasks:
             on_piece(process_study(task, settings))
-        return
-    for piece in _on_cluster(tasks, settings, min(workers, len(tasks))):
-        on_piece(piece)
-
-
-def _on_cluster(tasks: Sequence[StudyTask], settings: Settings, workers: int) -> Iterator[Piece]:
-    """Pieces as they come.
-
-    A process that dies takes several studies with it: the one that killed it and those that waited for it. Each of
-    them is tried once more, alone, and recorded if the process dies again.
-    """
-    with _cluster(workers) as client:
-        lost: list[StudyTask] = []
-        yield from _in_flight(client, tasks, settings, PER_WORKER * workers, lost)
-        for task in lost:
-            logger.warning("study %s was under way when a worker process died; it is tried once more", task.study_id)
-            again: list[StudyTask] = []
-            yield from _in_flight(client, [task], settings, 1, again)
-            if again:
-                yield _killed(task, settings)
-
-
-def _in_flight(
-    client: Any, tasks: Sequence[StudyTask], settings: Settings, most: int, lost: list[StudyTask]
-) -> Iterator[Piece]:
-    """Pieces of tasks, `most` handed out at a time; those whose process dies are added to `lost`."""
-    from distributed import as_completed
-    from distributed.scheduler import KilledWorker
-
-    waiting = deque(tasks)
-    running: dict[Any, StudyTask] = {}
-
-    def hand_out() -> list[Any]:
-        handed = []
-        while waiting and len(running) < most:
-            task = waiting.popleft()
-            handed.append(client.submit(process_study, task, settings, pure=False, retries=0))
-            running[handed[-1]] = task
-        return handed
-
-    ended = as_completed(hand_out())
-    for future in ended:
-        task = running.pop(future)
-        error = future.exception()
-        if isinstance(error, KilledWorker):
-            lost.append(task)
-        else:
-            yield future.result()  # raises what the worker raised
-        for handed in hand_out():
-            ended.add(handed)
-
-
-def _killed(task: StudyTask, settings: Settings) -> Piece:
-    """Records a study whose process died twice."""
-    piece = Piece(
-        task.study_id,
-        task.patient_id,
-        "failed",
-        task.digest,
-        stage="worker",
-        reason=str(Reason.OUT_OF_MEMORY),
-        message="its worker process was killed twice, most likely for want of memory: use fewer workers",
-    )
-    record(piece, settings)
-    return piece
+        return Children(0, 0)
+    try:
+        with (
+            raise_on_sigterm(),
+            _with_networks(settings, workers, cluster) as served,
+            closing(_outcomes(tasks, served, limits, workers, cluster, target)) as outcomes,
+        ):
+            for outcome in outcomes:
+                started += outcome.started
+                restarted += outcome.restarted
+                if outcome.piece is not None:
+                    on_piece(outcome.piece)
+    finally:
+        with suppress(OSError):
+            remove_leftovers(settings.store / "studies")
+    return Children(started, restarted)
 
 
 @contextmanager
-def _cluster(workers: int) -> Iterator[Any]:
-    """A dask cluster of single-threaded processes that speak over loopback alone."""
-    import dask
-    from distributed import Client, LocalCluster
+def _with_networks(settings: Settings, workers: int, cluster: str | None) -> Iterator[Settings]:
+    """The settings; where several processes share a GPU, with the address of one more that holds the networks."""
+    network = settings.network
+    if network is None or cluster is not None or workers < 2 or not network.device.startswith("cuda"):
+        yield settings
+        return
+    with network_service() as address:
+        yield replace(settings, network=replace(network, service=address))
 
-    with (
-        environment(dict.fromkeys(_THREADS, "1")),  # worker processes inherit it
-        dask.config.set(_QUIET),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",  # a free port for what dask calls its dashboard, which stays empty
-            scheduler_kwargs={"dashboard": False},
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+
+def _outcomes(
+    tasks: Sequence[StudyTask], settings: Settings, limits: Limits, workers: int, cluster: str | None, target: str
+) -> Outcomes:
+    if cluster is None and (workers == 1 or len(tasks) == 1):
+        return _one_by_one(tasks, settings, limits, target)
+    from preprocess.dask_workers import run_on_dask
+
+    return run_on_dask(tasks, settings, limits, workers=min(workers, len(tasks)), cluster=cluster, target=target)
+
+
+def _one_by_one(tasks: Sequence[StudyTask], settings: Settings, limits: Limits, target: str) -> Outcomes:
+    again = []
+    with closing(Worker(target)) as worker:
+        for task in tasks:
+            outcome = try_study(worker, task, settings, limits)
+            if outcome.piece is None:
+                again.append(task)
+            yield outcome
+        for task in again:
+            yield try_study(worker, task, settings, limits, alone=True)

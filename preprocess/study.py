@@ -2,30 +2,32 @@
 
 import errno
 import logging
-import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from preprocess.archive import StudySource, content_digest, read_series
+from preprocess.attempt import ANY_WAY, Attempt, Clock, Tell, keep_silent
 from preprocess.crops import OVERVIEW_SPACING_MM, build_crops, resample_volume
+from preprocess.decisions import Decisions, check_ruling, decisions_of, judged, ruling_on, turned_labels, turned_volume
 from preprocess.errors import InputError, Reason, StudyError
+from preprocess.estimate import admit
+from preprocess.generations import drop_twin, keep_generation
 from preprocess.identifiers import scrub, stand_ins
 from preprocess.masks import place_labels, read_masks
 from preprocess.pieces import Piece, file_sha256, write_piece
-from preprocess.quality import check_hu, orientation_flags, without_padding
+from preprocess.quality import orientation_flags, without_padding
 from preprocess.segment import segment
-from preprocess.series import SeriesSource, choose_series
+from preprocess.series import SeriesChoice, SeriesSource, choose_series, passed_over
+from preprocess.stack import Gaps
 from preprocess.store import StoredVolume, study_path, write_study
 from preprocess.vocabulary import Anatomy
 from preprocess.volume import LabelMap, Volume
 
 logger = logging.getLogger(__name__)
 
-SeriesChoice = Literal["primary", "all"]
 KEPT_SPACING_MM = (3.0, 1.0, 1.0)
 FILES: Mapping[str, Any] = {"name": "files", "version": None, "weights_digest": None}
 """What the store records where masks come from files."""
@@ -34,11 +36,14 @@ _STORE_IS_GONE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """How TotalSegmentator runs: see `segment.segment`."""
+    """How the networks run: see `segment.segment`."""
 
     fast: bool = True
     weights: Path | None = None
     device: str = "cpu"
+    model: Path | None = None
+    labels: Path | None = None
+    service: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,10 @@ class Settings:
         store: Folder of the store.
         anatomies: Name to anatomy.
         segmenter: Who finds the structures: name, version and weights_digest, as the store records them.
-        network: How to run TotalSegmentator; None where masks come from files.
-        series: Take one volume a study, or all usable ones.
+        network: How to run the networks; None where masks come from files.
+        series: How many volumes of a study are kept.
+        gaps: What to do with missing slices.
+        decisions: What the user decided on single studies.
         keep: `volume` keeps the whole volume too.
         private: Messages carry no identifiers.
         digest: Of all settings that the stored bytes depend on.
@@ -61,6 +68,8 @@ class Settings:
     segmenter: Mapping[str, Any] = field(default_factory=lambda: dict(FILES))
     network: NetworkOptions | None = None
     series: SeriesChoice = "primary"
+    gaps: Gaps = "refuse"
+    decisions: Decisions = field(default_factory=dict)
     keep: tuple[str, ...] = ()
     private: bool = True
     digest: str = ""
@@ -93,36 +102,27 @@ class StudyTask:
     digest: str
 
 
-@dataclass
-class Clock:
-    """Which stage a study is in, and how long each took."""
-
-    stage: str = "find"
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def at(self, stage: str) -> Iterator[None]:
-        """Time spent inside counts for `stage`; an error leaves `self.stage` there."""
-        self.stage = stage
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 3)
-
-
-def process_study(task: StudyTask, settings: Settings) -> Piece:
+def process_study(
+    task: StudyTask, settings: Settings, attempt: Attempt = ANY_WAY, *, tell: Tell = keep_silent
+) -> Piece:
     """Writes one study into the store, or records why it cannot be there.
+
+    Args:
+        task: The study.
+        settings: Of the run.
+        attempt: How it is done.
+        tell: Hears, as keywords, the `stage` that begins and, before a volume is read, its `shape` and `needed_bytes`.
 
     Raises:
         InputError: Where the store itself can no longer be written.
     """
-    clock = Clock()
+    clock = Clock(tell)
     rows: list[dict[str, Any]] = []
     piece = Piece(task.study_id, task.patient_id, "done", task.digest, seconds=clock.seconds)
     try:
-        path = _make(task, settings, clock, rows)
+        path = _make(task, settings, attempt, clock, rows)
         piece = replace(piece, file_sha256=file_sha256(path))
+        drop_twin(path, str(piece.file_sha256))
     except Exception as error:  # noqa: BLE001 - the study loop: one study's failure must not stop the others
         piece = _failed(piece, error, task, settings, clock.stage)
     piece = replace(piece, series=tuple(rows))
@@ -131,13 +131,14 @@ def process_study(task: StudyTask, settings: Settings) -> Piece:
 
 
 def record(piece: Piece, settings: Settings) -> None:
-    """Writes what became of a study; a failed one keeps no file of an earlier run.
+    """Writes what became of a study; a failed one has no file, an earlier one is kept as an earlier generation.
 
     Raises:
         InputError: Where the store cannot be written.
     """
     try:
         if piece.status == "failed":
+            keep_generation(settings.store, piece.study_id, None)
             study_path(settings.store, piece.study_id).unlink(missing_ok=True)
         write_piece(settings.store / "studies", piece)
     except OSError as error:
@@ -184,7 +185,7 @@ def _public(message: str, task: StudyTask, settings: Settings) -> str:
     return scrub(message, words)
 
 
-def _make(task: StudyTask, settings: Settings, clock: Clock, rows: list[dict[str, Any]]) -> Path:
+def _make(task: StudyTask, settings: Settings, attempt: Attempt, clock: Clock, rows: list[dict[str, Any]]) -> Path:
     """Reads, crops and writes; fills `rows` with what became of each series; the file it wrote."""
     if task.source.defect is not None:
         raise StudyError(Reason.DUPLICATE, task.source.defect)
@@ -195,35 +196,48 @@ def _make(task: StudyTask, settings: Settings, clock: Clock, rows: list[dict[str
         raise StudyError(Reason.NO_VOLUME, f"none of its {len(left_out)} series is a CT volume: {found}")
     volumes: dict[str, StoredVolume] = {}
     errors: list[StudyError] = []
-    used: list[Path] = []
+    kept: list[SeriesSource] = []
     for series in candidates:
-        if volumes and settings.series == "primary":
-            rows.append(_series_row(task, series, "another series was preferred"))
+        reason = passed_over(series, kept, settings.series)
+        if reason is not None:
+            rows.append(_series_row(task, series, reason))
             continue
         try:
-            stored = _stored_volume(task, settings, clock, series)
+            stored = _stored_volume(task, settings, attempt, clock, series)
         except StudyError as error:
+            if error.reason is Reason.OUT_OF_MEMORY:
+                raise  # which series is taken must not hang on the machine
             errors.append(error)
             rows.append(_series_row(task, series, f"{error.reason}: {_public(str(error), task, settings)}"))
             continue
         name = f"v{len(volumes)}"
         volumes[name] = stored
-        used += series.files
+        kept.append(series)
         rows.append(_series_row(task, series, None, name))
     if not volumes:
         raise errors[0]
     with clock.at("write"):
-        return write_study(settings.store, task.study_id, _attributes(task, used), volumes)
+        attributes = _attributes(task, [path for series in kept for path in series.files])
+        keep_generation(settings.store, task.study_id, attributes["source_digest"])
+        return write_study(settings.store, task.study_id, attributes, volumes)
 
 
-def _stored_volume(task: StudyTask, settings: Settings, clock: Clock, series: SeriesSource) -> StoredVolume:
+def _stored_volume(
+    task: StudyTask, settings: Settings, attempt: Attempt, clock: Clock, series: SeriesSource
+) -> StoredVolume:
+    ruling = ruling_on(decisions_of(settings.decisions, task.source.keys), series.name)
+    check_ruling(ruling)
+    with clock.at("admit"):
+        holds_network = settings.network is not None and settings.network.service is None
+        admit(series, attempt.memory_bytes, network=holds_network, tell=clock.tell)
     with clock.at("read"):
-        volume = read_series(series)
+        volume = read_series(series, gaps="resample" if ruling.resample else settings.gaps)
     with clock.at("quality"):
-        check_hu(volume)
-        volume = without_padding(volume)
+        volume = turned_volume(without_padding(judged(volume, ruling)), ruling)
     with clock.at("masks"):
-        label_map = _label_map(task, settings, volume)
+        label_map = _label_map(task, settings, volume, light=attempt.lighter)
+        if settings.network is None:
+            label_map = turned_labels(label_map, volume, ruling)
         placed = place_labels(label_map, volume)
         flags = (*volume.flags, *orientation_flags(placed))
     with clock.at("crops"):
@@ -238,16 +252,15 @@ def _stored_volume(task: StudyTask, settings: Settings, clock: Clock, series: Se
         "kernel": series.kernel,
         "coverage_mm": [round(length, 3) for length in volume.coverage_mm],
         "segmenter": dict(settings.segmenter),
-        "flags": list(flags),
+        "flags": [_public(flag, task, settings) for flag in flags],
     }
     return StoredVolume(attributes, label_map, overview, crops, whole)
 
 
-def _label_map(task: StudyTask, settings: Settings, volume: Volume) -> LabelMap:
+def _label_map(task: StudyTask, settings: Settings, volume: Volume, *, light: bool) -> LabelMap:
     """The study's structures, from its mask files or from the network."""
     if settings.network is not None:
-        options = settings.network
-        return segment(volume, fast=options.fast, weights=options.weights, device=options.device)
+        return segment(volume, **vars(settings.network), light=light)
     if task.masks is None:
         raise StudyError(Reason.MASK_MISSING, f"no masks for {' or '.join(task.source.keys)}")
     return read_masks(task.masks)
