@@ -74,7 +74,7 @@ def load_lexicon(vocabulary: Vocabulary, language: str | Path = "en") -> Lexicon
         InputError: A file is missing or wrong; file and key are named.
     """
     folder = _locate(language)
-    data = {name: _read(folder / f"{name}.yaml", keys) for name, keys in FILES.items()}
+    data = {name: read_words(folder / f"{name}.yaml", keys) for name, keys in FILES.items()}
     sections, clauses, places, status = data["sections"], data["clauses"], data["anatomies"], data["status"]
     groups, cues = _cue_groups(folder, data["assertion"])
     phrases = {
@@ -176,14 +176,20 @@ def _compile(folder: Path, groups: Mapping[str, Mapping[str, str | Sequence[str]
 
 def _locate(language: str | Path) -> Path:
     shipped = Path(str(files("preprocess"))) / "data" / str(language)
-    folder = shipped if isinstance(language, str) and shipped.is_dir() else Path(language)
+    is_shipped = isinstance(language, str) and (shipped / "sections.yaml").is_file()
+    folder = shipped if is_shipped else Path(language)
     if not folder.is_dir():
-        names = sorted(path.name for path in shipped.parent.iterdir() if path.is_dir())
+        names = sorted(path.parent.name for path in shipped.parent.glob("*/sections.yaml"))
         raise InputError(f"{language}: neither a folder nor a shipped language ({', '.join(names)})")
     return folder
 
 
-def _read(path: Path, keys: set[str]) -> dict[str, Any]:
+def read_words(path: Path, keys: set[str]) -> dict[str, Any]:
+    """Read one data file of a language.
+
+    Raises:
+        InputError: It cannot be read or has other keys.
+    """
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)  # noqa: S506 - a SafeLoader without booleans
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -75,6 +75,8 @@ class _Part:
 def fold(text: str) -> str:
     """Return `text` in lower case with typographic quotes made plain, character for character (same length)."""
     lowered = text.lower()
+    if text.isascii():
+        return lowered
     if len(lowered) != len(text):
         lowered = "".join(low if len(low := char.lower()) == 1 else char for char in text)
     return lowered.translate(FOLDED)

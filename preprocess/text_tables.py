@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from preprocess.deidentify import Deidentifier
 from preprocess.errors import InputError
+from preprocess.known_identifiers import KnownIdentifiers, identifiers_of_row
 from preprocess.publish import publishing
 from preprocess.reading import ReportReading
 from preprocess.report_reader import AbnormalRule, build_reader
@@ -52,6 +54,7 @@ class TextSummary:
         sentences: Sentences read.
         matched: Sentences that name an anatomy, a finding, or a known place outside all anatomies.
         unmatched: The other sentences to how often each occurs, most frequent first.
+        replaced: Kind of identifier to how many were replaced, where identifiers were removed.
     """
 
     reports: int
@@ -60,6 +63,7 @@ class TextSummary:
     sentences: int
     matched: int
     unmatched: Mapping[str, int]
+    replaced: Mapping[str, int] = field(default_factory=dict)
 
 
 def labels_schema(vocabulary: Vocabulary) -> pa.Schema:
@@ -73,6 +77,7 @@ def build_text_tables(
     *,
     abnormal_rule: AbnormalRule = "any",
     language: str | Path = "en",
+    deidentifier: Deidentifier | None = None,
     progress: Progress | None = None,
 ) -> tuple[dict[str, pa.Table], TextSummary]:
     """Read reports into the tables of `text/`.
@@ -80,18 +85,21 @@ def build_text_tables(
     Args:
         reports: Columns report_id, study_id (None where unlinked), patient_id, text, reason, and key if it differs
             from report_id. The texts of a study's reports are joined by a line break, in the order of their ids.
+            A column known holds the `KnownIdentifiers` of each report; without it, those in the other columns count.
         vocabulary: Anatomies and findings to look for.
         abnormal_rule: See `preprocess.report_reader.read_report`.
         language: See there.
+        deidentifier: Removes identifiers from each text before it is read; None leaves the texts as they are.
         progress: Called with (done, total) after each study.
 
     Returns:
         Name to table, sorted so that the same reports give the same rows in any order, and a summary.
     """
     ordered = reports.sort_values(["report_id", "text"], kind="stable")
+    texts, replaced = _texts(ordered, deidentifier)
     studies: dict[str, list[str]] = {}
     patients: dict[str, str | None] = {}
-    for study_id, patient_id, text in zip(ordered["study_id"], ordered["patient_id"], ordered["text"], strict=True):
+    for study_id, patient_id, text in zip(ordered["study_id"], ordered["patient_id"], texts, strict=True):
         if isinstance(study_id, str) and study_id:
             studies.setdefault(study_id, []).append(text)
             known = patient_id if isinstance(patient_id, str) and patient_id else None
@@ -113,8 +121,25 @@ def build_text_tables(
     tables = {name: pa.Table.from_pylist(rows[name], schema=schema) for name, schema in schemas.items()}
     empty = sum(not str(text).strip() for text in reports["text"])
     frequent = dict(sorted(unmatched.items(), key=lambda item: (-item[1], item[0])))
-    summary = TextSummary(len(reports), len(studies), empty, count, count - unmatched.total(), frequent)
+    summary = TextSummary(len(reports), len(studies), empty, count, count - unmatched.total(), frequent, replaced)
     return tables, summary
+
+
+def _texts(reports: pd.DataFrame, deidentifier: Deidentifier | None) -> tuple[list[str], dict[str, int]]:
+    """Texts of reports, without identifiers if asked for, and how many of each kind were replaced."""
+    if deidentifier is None:
+        return list(reports["text"]), {}
+    texts: list[str] = []
+    replaced: Counter[str] = Counter()
+    for row in reports.to_dict("records"):
+        known = row.get("known")
+        known = (
+            known if isinstance(known, KnownIdentifiers) else identifiers_of_row({str(k): v for k, v in row.items()})
+        )
+        clean = deidentifier.apply(row["text"], known)
+        texts.append(clean.text)
+        replaced.update(clean.replaced)
+    return texts, dict(sorted(replaced.items()))
 
 
 def _add_rows(
@@ -151,6 +176,7 @@ def write_text_tables(
     *,
     abnormal_rule: AbnormalRule = "any",
     language: str | Path = "en",
+    deidentifier: Deidentifier | None = None,
     progress: Progress | None = None,
 ) -> TextSummary:
     """Read reports and write `links`, `anatomies`, `sentences`, `labels` and `evidence` (.parquet) into `folder`.
@@ -161,8 +187,15 @@ def write_text_tables(
         InputError: The folder cannot be written.
     """
     tables, summary = build_text_tables(
-        reports, vocabulary, abnormal_rule=abnormal_rule, language=language, progress=progress
+        reports,
+        vocabulary,
+        abnormal_rule=abnormal_rule,
+        language=language,
+        deidentifier=deidentifier,
+        progress=progress,
     )
+    if deidentifier is not None:
+        logger.info("identifiers replaced in report texts: %s", summary.replaced or "none")
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -184,6 +217,7 @@ def reports_to_tables(
     patient_column: str | None = "patient_id",
     abnormal_rule: AbnormalRule = "any",
     language: str | Path = "en",
+    deidentify: bool = False,
     progress: Progress | None = None,
 ) -> TextSummary:
     """Read a report table alone into the tables of `text/`, directly in `out`; ids are kept as given.
@@ -197,6 +231,7 @@ def reports_to_tables(
         patient_column: Column with the patient's id, if any.
         abnormal_rule: See `preprocess.report_reader.read_report`.
         language: See there.
+        deidentify: Remove identifiers from the texts first, those in the table's other columns too; ids stay as given.
         progress: Called with (done, total) after each report.
 
     Raises:
@@ -207,6 +242,14 @@ def reports_to_tables(
     table["study_id"] = [
         None if reason == NO_ID else key for key, reason in zip(table["report_id"], table["reason"], strict=True)
     ]
-    summary = write_text_tables(table, loaded, out, abnormal_rule=abnormal_rule, language=language, progress=progress)
+    summary = write_text_tables(
+        table,
+        loaded,
+        out,
+        abnormal_rule=abnormal_rule,
+        language=language,
+        deidentifier=Deidentifier() if deidentify else None,
+        progress=progress,
+    )
     logger.info("%d reports, %d sentences, %d matched", summary.reports, summary.sentences, summary.matched)
     return summary

@@ -94,3 +94,22 @@ def test_progress_counts_studies(table_file: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     reports_to_tables(table_file, tmp_path / "out", progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+SIGNED = """study_id,report_text,patient_id,patient_name
+b2,"Doe has a 12 mm cyst in the left kidney. Comparison: CT of 05.03.2024. Signed by Dr. Smith.",p2,"Doe, Jane"
+a1,"No cyst in the liver.",p1,
+"""
+
+
+@pytest.mark.parametrize("remove", [False, True], ids=["kept", "removed"])
+def test_identifiers_are_removed_before_reading_if_asked(tmp_path: Path, remove: bool) -> None:
+    path = tmp_path / "reports.csv"
+    path.write_text(SIGNED)
+    summary = reports_to_tables(path, tmp_path / "out", deidentify=remove)
+    assert dict(summary.replaced) == ({"date": 1, "name": 2} if remove else {})
+    sentences = pd.read_parquet(tmp_path / "out" / "sentences.parquet")
+    text = " ".join(sentences.loc[sentences["study_id"] == "b2", "text"])
+    assert all((secret in text) is not remove for secret in ("Doe", "Smith", "05.03.2024"))
+    labels = pd.read_parquet(tmp_path / "out" / "labels.parquet").set_index("study_id")
+    assert (labels.loc["b2", "kidney.cyst"], labels.loc["a1", "liver.cyst"]) == (1, 0)

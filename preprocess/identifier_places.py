@@ -1,0 +1,148 @@
+"""Finds addresses and names of hospitals in reports."""
+
+import re
+from collections.abc import Iterator
+
+from preprocess.identifier_cues import LETTER, NAME, UPPER, WORDS, CueSet, Span
+from preprocess.identifier_words import IdentifierWords
+from preprocess.phrases import fold
+
+BEFORE = 72
+NO_STATES = ("CT", "MR", "HU", "US")
+_TOWN = rf"{NAME}(?:[ -](?:am|an der|im|in|bei|ob der|vor der|upon|on|{NAME})\b){{0,2}}(?:[ -]{NAME})?"
+POSTCODE = re.compile(rf"(?<![\w.,/+-])(?:(?:D|A|CH|DE)[ -]{{1,2}}\d{{4,5}}|\d{{5}}) (?P<town>{_TOWN})")
+US_TOWN = re.compile(rf"{NAME}(?: {NAME}){{0,2}},? (?P<state>[A-Z]{{2}}) \d{{5}}(?:-\d{{4}})?(?![\w])")
+UK_TAIL = re.compile(r"(?!1ST|2ND|3RD|[04-9]TH)\d[ABD-HJLNP-UW-Z]{2}(?!\w)")
+UK_HEAD = re.compile(rf"(?<!\w)(?:{NAME},? )?[A-Z]{{1,2}}\d[A-Z\d]? $")
+GERMAN_HOUSE = re.compile(
+    rf"(?<![\w]){NAME}(?: {NAME})? \d{{1,4}}\s?[a-z]?,?\s{{1,2}}(?=(?:(?:D|A|CH)-)?\d{{4,5}} {NAME})"
+)
+
+
+class PlaceFinder:
+    """Finds streets with their number, postal codes with their town, and hospitals.
+
+    Args:
+        words: Of the languages.
+    """
+
+    def __init__(self, words: IdentifierWords) -> None:
+        self._words = words
+        endings = "|".join(sorted(map(re.escape, words.street_endings), key=len, reverse=True)) or "(?!)"
+        self._endings = tuple(ending.rstrip(".") for ending in words.street_endings)
+        number = r"\d{1,4}(?:\s?[a-z](?!\w))?(?:\s?[-\u2013]\s?\d{1,4})?"
+        lead = rf"(?:{UPPER}[\w.]*[ -]){{0,2}}{UPPER}?\w*"
+        self._street = re.compile(rf"(?<!{LETTER})(?P<name>{lead}(?i:{endings})) ?{number}")
+        self._unit = re.compile(
+            r"[.,]\d|\s?(?:" + "|".join(map(re.escape, sorted(words.units, key=len, reverse=True))) + r")(?!\w)"
+        )
+        self._house = re.compile(rf"(?<![\w.,])\d{{1,5}}[A-Za-z]?,? (?:{UPPER}[\w.'\u2019-]*[ ]){{1,4}}$")
+        self._flat = re.compile(r",? (?:Apt|Apartment|Flat|Suite|Unit|Floor)\.? ?#?\d{1,5}[A-Za-z]?(?!\w)")
+        links = "|".join(sorted(map(re.escape, words.institution_links), key=len, reverse=True))
+        link = rf"(?:(?:{links})[ ])"
+        saint = r"(?:St\.?|Sankt|Saint|SS\.)[ -]?"
+        word = rf"(?:(?:{saint})?{NAME}(?:['\u2019]s)?|{UPPER}\.)"
+        self._ahead = re.compile(rf"(?<!\w)(?P<name>{word}(?:[ -]{link}{{0,2}}{word}){{0,4}})[ -]$")
+        self._goes_on = re.compile(rf"(?: {link}{{1,2}}{word}(?:[ -]{word}){{0,2}}|,? {word}(?=[.,;\n)]|$))")
+        self._before = re.compile(rf"[ ]{link}{{0,3}}(?P<name>{word}(?:[ -]{link}{{0,2}}{word}){{0,3}})")
+        self._compound = tuple(word for word in words.institutions_after if " " not in word and len(word) > 5)
+        self.endings = (*self._endings, *self._compound)
+        self.street_words = CueSet(words.street_words)
+        self.after = CueSet(words.institutions_after)
+        self.before = CueSet(words.institutions_before)
+
+    def in_digits(self, text: str, start: int, end: int) -> Iterator[Span]:
+        """Yield towns with their postal code, near a stretch of digits at `start` to `end`."""
+        low, high = max(0, start - 48), min(len(text), end + 48)
+        for match in POSTCODE.finditer(text, low, high):
+            town = WORDS.findall(fold(match["town"]))
+            if town[0] not in self._words.ordinary and town[0] not in self._words.units and len(town[0]) > 2:
+                yield *match.span(), "address"
+        for match in US_TOWN.finditer(text, low, high):
+            if match["state"] not in NO_STATES:
+                yield *match.span(), "address"
+        for match in GERMAN_HOUSE.finditer(text, low, high):
+            yield match.start(), match.start() + len(match[0].rstrip(", \n")), "address"
+
+    def british(self, text: str) -> Iterator[Span]:
+        """Yield British postal codes, with the town before them."""
+        for tail in UK_TAIL.finditer(text):
+            low = max(0, tail.start() - 40)
+            if head := UK_HEAD.search(text[low : tail.start()]):
+                yield low + head.start(), tail.end(), "address"
+
+    def at_ending(self, text: str, folded: str, start: int, word: str) -> Iterator[Span]:
+        """Yield the street whose name ends with a word at `start`, with its number; and a hospital of one word."""
+        end = start + len(word)
+        if word.endswith(self._endings):
+            low = max(0, start - 24)
+            for match in self._street.finditer(text, low, min(len(text), end + 16)):
+                if (
+                    match.end("name") >= end
+                    and not self._is_no_street(fold(match["name"]))
+                    and not self._unit.match(folded, match.end())
+                ):
+                    yield *self._from_name(text, match), "address"
+        elif text[start].isupper() and word.endswith(self._compound) and word not in self._words.institutions_after:
+            yield start, self._more(text, end), "institution"
+
+    def at_street_word(self, text: str, folded: str, start: int, first: str) -> Iterator[Span]:
+        """Yield "12 Elm Street" whose last word begins at `start`."""
+        end = self.street_words.end(text, start, first)
+        low = max(0, start - 40)
+        if end is None or not text[start].isupper() or not (match := self._house.search(text[low:start])):
+            return
+        flat = self._flat.match(text, end)
+        last = flat.end() if flat else end
+        yield low + match.start(), last - (text[last - 1] == "."), "address"
+
+    def at_institution(self, text: str, folded: str, start: int, first: str) -> Iterator[Span]:
+        """Yield a hospital whose own word ("Hospital") begins at `start` behind its name."""
+        end = self.after.end(text, start, first)
+        if end is None or not text[start].isupper():
+            return
+        low, last = max(0, start - BEFORE), end - (text[end - 1] == ".")
+        ahead = self._ahead.search(text[low:start])
+        if ahead is None:
+            return
+        words = list(WORDS.finditer(ahead["name"]))
+        skip = {*self._words.ordinary, *self._words.institution_links}
+        while words and fold(words[0][0]) in skip:
+            words.pop(0)
+        if words:
+            yield low + ahead.start("name") + words[0].start(), self._more(text, last), "institution"
+
+    def before_institution(self, text: str, folded: str, start: int, first: str) -> Iterator[Span]:
+        """Yield a hospital whose own word begins at `start` before its name."""
+        end = self.before.end(text, start, first)
+        match = None if end is None else self._before.match(text, end)
+        if match is None or not text[start].isupper():
+            return
+        words = list(WORDS.finditer(match["name"]))
+        kept = 0
+        while kept < len(words) and fold(words[kept][0]) not in self._words.ordinary:
+            kept += 1
+        if kept:
+            yield start, match.start("name") + words[kept - 1].end(), "institution"
+
+    def _more(self, text: str, end: int) -> int:
+        """End of what goes on in a hospital's name ("of Springfield", ", Boston")."""
+        match = self._goes_on.match(text, end)
+        if match is None:
+            return end
+        words = [fold(word) for word in WORDS.findall(match[0])]
+        links = self._words.institution_links
+        names = [word for word in words if word not in links]
+        return end if not names or names[0] in self._words.ordinary else match.end()
+
+    def _is_no_street(self, name: str) -> bool:
+        return name.split()[-1] in self._words.not_streets or any(
+            word in self._words.not_streets for word in name.replace("-", " ").split()
+        )
+
+    def _from_name(self, text: str, match: re.Match[str]) -> tuple[int, int]:
+        """A street's place without ordinary words before its name."""
+        for word in WORDS.finditer(match["name"]):
+            if fold(word[0]) not in self._words.ordinary:
+                return match.start() + word.start(), match.end()
+        return match.span()
