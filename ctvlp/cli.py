@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from preprocess.errors import CtvlpError, InputError
+from preprocess.signals import Terminated, raise_on_sigterm
 
-EXIT_OK, EXIT_FAILURES, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_FAILURES, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,25 @@ def _command(name: str, summary: str, literal: str) -> Command:
 
 COMMANDS = {
     "demo": _command("demo", "the whole way on a simulated archive, ending in OUT/index.html", "out"),
-    "simulate": _command("simulate", "write a simulated hospital archive with reports, masks and truth", "out"),
+    "simulate": _command("simulate", "write a simulated hospital archive with reports, masks and truth", "out mess"),
     "preprocess": _command(
         "preprocess",
         "archive and reports to a store of anatomy crops and texts",
-        "archive out masks reports vocabulary key_file split weights id_column text_column patient_column",
+        "archive out masks reports vocabulary key_file split segmenter segmenter_labels weights decisions cluster "
+        "shard id_column text_column patient_column",
     ),
+    "plan": _command(
+        "plan",
+        "studies, hours, bytes read and written, before preprocess starts",
+        "archive out masks vocabulary key_file segmenter segmenter_labels weights decisions",
+    ),
+    "status": _command("status", "done, failed by reason, rate and time left of a store", "store key_file"),
     "reports": _command(
         "reports",
         "reports alone to tables of status, findings and evidence",
         "reports out vocabulary language id_column text_column patient_column",
     ),
+    "gc": _command("gc", "remove the files that studies had before their source changed", "store"),
     "check": _command("check", "verify every crop's bytes and schema", "store"),
     "inspect": _command("inspect", "a page about the archive: refusals, distributions, outliers", "store out"),
     "train": _command(
@@ -69,18 +78,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words of the command line without the program's name; `sys.argv` by default.
 
     Returns:
-        0 success, 1 some studies failed, 2 unusable input, 130 interrupted.
+        0 success, 1 some studies failed, 2 unusable input, 130 interrupted, 143 ended by SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(words)
+        with raise_on_sigterm():
+            return _run(words)
     except CtvlpError as error:
         return _complain(str(error))
     except OSError as error:
         return _complain(_describe(error))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("ctvlp: interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED
 
 
 def _run(words: list[str]) -> int:

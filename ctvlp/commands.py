@@ -46,9 +46,32 @@ def preprocess(config: Config) -> int:
     print(f"{summary.done} done, {summary.skipped} were there already, {summary.failed} failed")
     for reason, count in summary.reasons.items():
         print(f"  {reason}: {count}")
-    if summary.failed:
+    if summary.failed and config["shard"] is None:
         print(f"see {Path(config['out']) / 'failures.jsonl'}")
-    return EXIT_FAILURES if summary.failed else EXIT_OK
+    if summary.unreadable:
+        print(f"{summary.unreadable} files or folders of the archive cannot be read; they count as missing")
+    return EXIT_FAILURES if summary.failed or summary.unreadable else EXIT_OK
+
+
+def plan(config: Config) -> int:
+    """Tell what preprocessing will take."""
+    from ctvlp.run_text import format_forecast
+    from preprocess.forecast import plan_archive
+
+    _log_to_stderr()
+    with progress_bar("plan", "study") as report:
+        forecast = plan_archive(**config, progress=report)
+    print(format_forecast(forecast))
+    return EXIT_OK
+
+
+def status(config: Config) -> int:
+    """Tell how far a store is."""
+    from ctvlp.run_text import format_status
+    from preprocess.status import store_status
+
+    print(format_status(store_status(**config)))
+    return EXIT_OK
 
 
 def reports(config: Config) -> int:
@@ -74,6 +97,16 @@ def check(config: Config) -> int:
         print(problem)
     print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'} found")
     return EXIT_FAILURES if problems else EXIT_OK
+
+
+def gc(config: Config) -> int:
+    """Remove earlier generations."""
+    from preprocess.generations import collect_garbage
+    from preprocess.store import Store
+
+    garbage = collect_garbage(Store(config["store"]).path)
+    print(f"{garbage.files} files removed, {garbage.size_bytes / 2**20:.1f} MiB of earlier generations")
+    return EXIT_OK
 
 
 def inspect(config: Config) -> int:
@@ -138,8 +171,8 @@ def doctor(config: Config) -> int:
     checks = examine(config["weights"])
     for entry in checks:
         print(f"{entry.state:<8}{entry.topic:<32}{entry.detail}")
-    missing = [entry.topic for entry in checks if entry.state == "missing"]
-    print(f"missing: {', '.join(missing)}" if missing else "everything that is needed is here")
+    missing = [entry.topic for entry in checks if entry.state in ("missing", "damaged")]
+    print(f"missing or damaged: {', '.join(missing)}" if missing else "everything that is needed is here")
     return EXIT_FAILURES if missing else EXIT_OK
 
 

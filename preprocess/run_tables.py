@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from preprocess.errors import InputError
-from preprocess.manifest import write_manifest
+from preprocess.manifest import preferences_of, write_manifest
 from preprocess.pieces import read_pieces, write_failures, write_series
 from preprocess.publish import publish
 from preprocess.study import Settings
@@ -25,7 +25,7 @@ def write_tables(settings: Settings, *, counts: Mapping[str, Any], seconds: floa
     Raises:
         InputError: Where the store cannot be written.
     """
-    store = settings.store
+    store, preferences = settings.store, preferences_of(settings.anatomies)
     pieces = read_pieces(store / "studies")
     stages: dict[str, float] = {}
     for piece in pieces:
@@ -38,6 +38,7 @@ def write_tables(settings: Settings, *, counts: Mapping[str, Any], seconds: floa
             "series": settings.series,
             "keep": list(settings.keep),
             "anatomies": list(settings.anatomies),
+            "preferences": preferences,
             "digest": settings.digest,
         },
         "counts": dict(counts),
@@ -45,7 +46,7 @@ def write_tables(settings: Settings, *, counts: Mapping[str, Any], seconds: floa
         "seconds_by_stage": stages,
     }
     try:
-        write_manifest(store)
+        write_manifest(store, preferences)
         write_failures(store / "failures.jsonl", pieces)
         write_series(store / "series.parquet", pieces)
         publish(store / "run.json", (json.dumps(run, indent=1, sort_keys=True) + "\n").encode())

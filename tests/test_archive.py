@@ -58,14 +58,6 @@ def test_clutter_is_passed_over_and_counted(tmp_path):
     assert listing.studies[0].series[0].slices == 12
 
 
-def test_many_files_are_read_by_several_processes_with_the_same_result(tmp_path, monkeypatch):
-    save(tmp_path / "s")
-    (tmp_path / "notes.txt").write_text("clutter")
-    alone = find_studies(tmp_path)
-    monkeypatch.setattr("preprocess.archive.FILES_FOR_PROCESSES", 5)
-    assert find_studies(tmp_path, workers=2) == alone
-
-
 def test_one_enhanced_file_is_a_study(tmp_path):
     (path,) = save_series(tmp_path, [enhanced_ct(body(), canonical_affine())])
     (study,) = find_studies(path).studies

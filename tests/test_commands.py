@@ -6,26 +6,48 @@ from pathlib import Path
 
 import pytest
 import yaml
+from phantoms import body, canonical_affine, organ_labels, write_nifti
 
 from ctvlp.cli import compose_config, config_dir, main
+from preprocess.forecast import plan_archive
 from preprocess.pipeline import preprocess_archive
 from preprocess.simulate.archive import simulate_archive
+from preprocess.status import store_status
 from preprocess.text_tables import reports_to_tables
 
 REQUIRED = {
     "simulate": ["out=x"],
     "preprocess": ["archive=a", "out=x"],
+    "plan": ["archive=a", "out=x"],
+    "status": ["store=x"],
     "reports": ["reports=r", "out=x"],
 }
 
 
 @pytest.mark.parametrize(
     ("name", "function"),
-    [("simulate", simulate_archive), ("preprocess", preprocess_archive), ("reports", reports_to_tables)],
+    [
+        ("simulate", simulate_archive),
+        ("preprocess", preprocess_archive),
+        ("plan", plan_archive),
+        ("status", store_status),
+        ("reports", reports_to_tables),
+    ],
 )
 def test_configuration_names_the_functions_arguments(name, function):
-    parameters = set(inspect.signature(function).parameters) - {"progress"}
+    parameters = set(inspect.signature(function).parameters) - {"progress", "now"}
     assert set(compose_config(name, REQUIRED[name])) == parameters
+
+
+@pytest.mark.parametrize(("name", "function"), [("preprocess", preprocess_archive), ("plan", plan_archive)])
+def test_configuration_states_the_functions_defaults(name, function):
+    defaults = {key: parameter.default for key, parameter in inspect.signature(function).parameters.items()}
+    config = compose_config(name, REQUIRED[name])
+    given = {word.partition("=")[0] for word in REQUIRED[name]}
+    stated = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+    assert {key: stated[key] for key in config if key not in given} == {
+        key: defaults[key] for key in config if key not in given
+    }
 
 
 def test_screen_evaluate_and_demo_configurations_name_their_functions_arguments():
@@ -93,6 +115,12 @@ def broken_nifti(folder: Path) -> None:
         pytest.param(["reports", "reports=nowhere.csv", "out=text"], "nowhere.csv", id="missing-reports"),
         pytest.param(["reports", "reports=table.csv", "out=text"], "study_id", id="missing-column"),
         pytest.param(["check", "store=nowhere"], "nowhere", id="missing-store"),
+        pytest.param(["status", "store=nowhere"], "nowhere", id="status-missing-store"),
+        pytest.param(["plan", "archive=nowhere", "out=s", "masks=masks"], "nowhere", id="plan-missing-archive"),
+        pytest.param(["plan", "archive=archive", "out=s", "masks=masks"], "holds no DICOM", id="plan-empty-archive"),
+        pytest.param(
+            ["preprocess", "archive=archive", "out=s", "masks=masks", "shard=0/4"], "shard=0/4", id="no-such-shard"
+        ),
         pytest.param(["train", "store=nowhere", "out=run"], "nowhere", id="train-missing-store"),
         pytest.param(
             ["screen", "store=nowhere", "checkpoint=run", "out=screening"], "nowhere", id="screen-missing-store"
@@ -136,3 +164,30 @@ def test_commands_and_configuration_files_match():
     assert {path.stem for path in config_dir().glob("*.yaml")} == set(COMMANDS)
     for name in COMMANDS:
         assert isinstance(yaml.safe_load((config_dir() / f"{name}.yaml").read_text(encoding="utf-8")), dict)
+
+
+def test_plan_and_status_tell_what_will_be_and_what_is_done(tmp_path, capsys):
+    archive, masks, store = (tmp_path / name for name in ("archive", "masks", "store"))
+    write_nifti(archive / "a.nii.gz", body(), canonical_affine())
+    write_nifti(masks / "a.nii.gz", organ_labels(), canonical_affine())
+    words = [f"archive={archive}", f"masks={masks}", f"out={store}"]
+    assert main(["plan", *words, "trials=0"]) == 0
+    assert "1 studies to do; of 1 sampled, 1 have a volume" in capsys.readouterr().out
+    assert not store.exists()
+    assert main(["preprocess", *words, "workers=0"]) == 0
+    capsys.readouterr()
+    assert main(["status", f"store={store}"]) == 0
+    assert capsys.readouterr().out.startswith("1 done, 0 failed of 1 studies\n")
+
+
+def test_gc_removes_what_a_study_was_before_its_source_changed(tmp_path, capsys):
+    archive, masks, store = (tmp_path / name for name in ("archive", "masks", "store"))
+    write_nifti(masks / "a.nii.gz", organ_labels(), canonical_affine())
+    for seed in (0, 1):
+        write_nifti(archive / "a.nii.gz", body(seed=seed), canonical_affine())
+        assert main(["preprocess", f"archive={archive}", f"masks={masks}", f"out={store}", "workers=0"]) == 0
+    assert len(list(store.glob("studies/*.old"))) == 1
+    capsys.readouterr()
+    assert main(["gc", f"store={store}"]) == 0
+    assert capsys.readouterr().out.startswith("1 files removed")
+    assert list(store.glob("studies/*.old")) == []

@@ -23,7 +23,7 @@ def make_archive(root, names=NAMES):
     for number, name in enumerate(names):
         write_nifti(root / "archive" / f"{name}.nii.gz", body(seed=number), canonical_affine())
         write_nifti(root / "masks" / f"{name}.nii.gz", organ_labels(), canonical_affine())
-    return {"archive": root / "archive", "masks": root / "masks", "out": root / "store", "workers": 1}
+    return {"archive": root / "archive", "masks": root / "masks", "out": root / "store", "workers": 0}
 
 
 def run(options, **more):
@@ -72,7 +72,7 @@ def test_the_store_names_nobody(tmp_path):
     )
     write_nifti(tmp_path / "masks" / "ACC4711.nii.gz", organ_labels(), canonical_affine())
     (tmp_path / "r.csv").write_text("study_id,patient_id,report_text\n1.2.3.77,SECRET17,The liver is normal.\n")
-    options = {"archive": tmp_path / "archive", "masks": tmp_path / "masks", "out": tmp_path / "store", "workers": 1}
+    options = {"archive": tmp_path / "archive", "masks": tmp_path / "masks", "out": tmp_path / "store", "workers": 0}
     summary = run(options, reports=tmp_path / "r.csv")
     assert summary.patients == 1
     for path in (tmp_path / "store").rglob("*"):
@@ -171,7 +171,7 @@ def test_dicom_nifti_and_turned_nifti_give_the_same_crops(tmp_path):
     for name in ("dicom", "nifti", "turned"):
         write_nifti(tmp_path / "masks" / f"{name}.nii.gz", organ_labels(), affine)
     run(
-        {"archive": tmp_path / "archive", "masks": tmp_path / "masks", "out": tmp_path / "s", "workers": 1},
+        {"archive": tmp_path / "archive", "masks": tmp_path / "masks", "out": tmp_path / "s", "workers": 0},
         study_id="keep",
     )
     store = Store(tmp_path / "s")
@@ -194,7 +194,7 @@ def test_one_series_is_chosen_and_every_other_is_listed_with_the_reason(tmp_path
         series = dicom_series(body(seed=number), affine, SeriesInstanceUID=f"2.25.9.{number}", **tags)
         save_series(tmp_path / "archive" / str(number), series)
     write_nifti(tmp_path / "masks" / "2.25.1.nii.gz", organ_labels(), affine)
-    options = {"archive": tmp_path / "archive", "masks": tmp_path / "masks", "out": tmp_path / "store", "workers": 1}
+    options = {"archive": tmp_path / "archive", "masks": tmp_path / "masks", "out": tmp_path / "store", "workers": 0}
     summary = run(options)
     assert (summary.patients, summary.studies, summary.series) == (1, 1, 3)
     table = Store(tmp_path / "store").series()
@@ -214,7 +214,7 @@ def test_a_gap_in_the_best_series_gives_way_to_the_next_one(tmp_path):
     save_series(tmp_path / "archive" / "thin", thin)
     save_series(tmp_path / "archive" / "thick", dicom_series(body(), canonical_affine(), SeriesInstanceUID="2.25.9.2"))
     write_nifti(tmp_path / "masks" / "2.25.1.nii.gz", organ_labels(), canonical_affine())
-    options = {"archive": tmp_path / "archive", "masks": tmp_path / "masks", "out": tmp_path / "store", "workers": 1}
+    options = {"archive": tmp_path / "archive", "masks": tmp_path / "masks", "out": tmp_path / "store", "workers": 0}
     assert run(options).done == 1
     table = Store(tmp_path / "store").series()
     assert table.loc[~table["chosen"], "reason"].item().startswith("GEOMETRY: a gap of 4.00 mm")
@@ -228,7 +228,7 @@ def test_attributes_of_the_patient(tmp_path):
         )
         write_nifti(tmp_path / "masks" / f"2.25.{number}.nii.gz", organ_labels(), canonical_affine())
     run(
-        {"archive": tmp_path / "archive", "masks": tmp_path / "masks", "out": tmp_path / "s", "workers": 1},
+        {"archive": tmp_path / "archive", "masks": tmp_path / "masks", "out": tmp_path / "s", "workers": 0},
         study_id="keep",
     )
     attributes = [Store(tmp_path / "s").open_study(f"2.25.{number}").attributes for number in (0, 1)]
@@ -269,6 +269,7 @@ def test_reports_are_read_beside(tmp_path):
     [
         ({"archive": "nowhere"}, "archive .*nowhere does not exist"),
         ({"archive": "void"}, "holds no DICOM and no NIfTI"),
+        ({"archive": "broken.nii.gz"}, "broken.nii.gz cannot be read as an image"),
         ({"masks": "nowhere"}, "masks .*nowhere does not exist"),
         ({"masks": None}, "masks are needed"),
         ({"masks": "archive/a.nii.gz"}, "one file, but the archive holds several"),
@@ -282,7 +283,7 @@ def test_reports_are_read_beside(tmp_path):
         ({"out": "file/store"}, "cannot be"),
         ({"key_file": "empty.csv"}, "a key needs at least 16"),
         ({"segmenter": "magic"}, "segmenter='magic' is unknown"),
-        ({"workers": 0}, "workers=0"),
+        ({"workers": -1}, "workers=-1"),
         ({"vocabulary": "none"}, "none"),
         ({"keep": ["everything"]}, "keep='everything' is unknown"),
         ({"series": "some"}, "series='some' is unknown"),
@@ -293,6 +294,7 @@ def test_unusable_input_is_refused_before_anything_is_written(tmp_path, change, 
     options = make_archive(tmp_path)
     (tmp_path / "void").mkdir()
     (tmp_path / "file").write_text("x")
+    (tmp_path / "broken.nii.gz").write_text("x")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.doc").write_text("x")
     (tmp_path / "empty.csv").write_text("")
@@ -302,7 +304,9 @@ def test_unusable_input_is_refused_before_anything_is_written(tmp_path, change, 
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(InputError, match=message):
         run(options, **changed)
-    assert sorted(tmp_path.rglob("*")) == before
+    index = tmp_path / "store.index.sqlite"  # what was learned of the archive stays, if there was something to learn
+    assert [path for path in sorted(tmp_path.rglob("*")) if path != index] == before
+    assert index.exists() == (change == {"masks": "archive/a.nii.gz"})
 
 
 def test_an_output_that_refuses_writing_is_named_and_nothing_stays(tmp_path, monkeypatch):
@@ -335,7 +339,7 @@ def test_a_disk_that_fills_up_during_the_run_ends_it(tmp_path, monkeypatch):
     ids=["memory", "disk", "defect"],
 )
 def test_every_error_of_a_study_has_a_reason(tmp_path, monkeypatch, error, reason, words):
-    def fail(_):
+    def fail(_, **__):
         raise error
 
     monkeypatch.setattr(preprocess.study, "read_series", fail)
@@ -358,7 +362,7 @@ def slow(store, study_id, *rest):
     return path
 study.write_study = slow
 root = sys.argv[1]
-preprocess_archive(root + "/archive", root + "/store", masks=root + "/masks", workers=1)
+preprocess_archive(root + "/archive", root + "/store", masks=root + "/masks", workers=0)
 """
 
 
@@ -392,7 +396,7 @@ def test_importing_the_pipeline_loads_no_torch():
 )
 def test_real_studies_go_through(shared_data, tmp_path, archive, masks, absent):
     folder = shared_data / "real_ct"
-    summary = preprocess_archive(folder / archive, tmp_path / "store", masks=folder / masks, workers=1)
+    summary = preprocess_archive(folder / archive, tmp_path / "store", masks=folder / masks, workers=0)
     assert summary == RunSummary(1, 1, 1, 1, 0, 0, {})
     manifest = Store(tmp_path / "store").manifest().set_index("anatomy")
     assert absent <= set(manifest.index[manifest["extent"] == "absent"])
