@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from preprocess.extent import measure_extent, reconstruction_field
 from preprocess.geometry import Affine
-from preprocess.regions import AnatomyMask, RegionMask, anatomy_mask, anatomy_region, structure_boxes
+from preprocess.interpolation import axis_weights, interpolate
+from preprocess.regions import AnatomyMask, RegionMask, anatomy_mask, anatomy_region
 from preprocess.vocabulary import Anatomy
 from preprocess.volume import LabelMap, Volume
 
@@ -20,8 +21,6 @@ Line = npt.NDArray[np.float64]
 OUTSIDE_ORGAN = 255
 """Mask value of the region outside the organ."""
 OVERVIEW_SPACING_MM: Spacing = (6.0, 6.0, 6.0)
-TRUNCATE = 4.0
-"""The anti-aliasing kernel ends at this many standard deviations."""
 _TIE = 1e-3  # a centre this near to the border of two source voxels, in voxels, has no clear nearest one
 
 
@@ -128,47 +127,10 @@ def _without_ties(centres: Line, cell: float) -> Line:
     return centres
 
 
-def axis_weights(centres: npt.NDArray[np.float64], length: int) -> tuple[npt.NDArray[np.float32], int]:
-    """Weights of the source voxels of one axis for each centre: linear interpolation of the smoothed source.
-
-    Where the crop is coarser by a factor r > 1 the source is smoothed by a Gaussian of (r - 1) / 2 source voxels, cut
-    at `TRUNCATE` standard deviations, the outermost voxel going on beyond the border.
-
-    Args:
-        centres: Fractional source indices, evenly spaced.
-        length: Number of source voxels along the axis.
-
-    Returns:
-        (centres, columns) weights, and the source index of the first column.
-    """
-    cell = float(centres[1] - centres[0]) if len(centres) > 1 else 1.0
-    sigma = max(0.0, (cell - 1) / 2)
-    radius = int(TRUNCATE * sigma + 0.5)
-    offsets = np.arange(-radius, radius + 1)
-    kernel = np.exp(-0.5 * (offsets / sigma) ** 2) if sigma > 0 else np.ones(1)
-    kernel /= kernel.sum()
-    clamped = np.clip(centres, 0, length - 1)
-    below = np.minimum(np.floor(clamped).astype(np.int64), max(length - 2, 0))
-    share = clamped - below
-    weights = np.zeros((len(centres), length))
-    rows = np.arange(len(centres))[:, None]
-    for first, part in ((below, 1 - share), (below + 1, share)):
-        columns = np.clip(first[:, None] + offsets, 0, length - 1)
-        np.add.at(weights, (rows, columns), part[:, None] * kernel)
-    used = np.flatnonzero(weights.any(axis=0))
-    return weights[:, used[0] : used[-1] + 1].astype(np.float32), int(used[0])
-
-
 def resample_image(hu: npt.NDArray[np.int16], grid: CropGrid) -> npt.NDArray[np.int16]:
     """HU at the centres of a grid, int16 (z, y, x), rounded."""
-    (wz, z0), (wy, y0), (wx, x0) = (axis_weights(grid.centres[axis], hu.shape[axis]) for axis in range(3))
-    planes = np.empty((wz.shape[1], wy.shape[0], wx.shape[0]), dtype=np.float32)
-    for z in range(wz.shape[1]):  # a slice at a time, to bound memory
-        plane = hu[z0 + z, y0 : y0 + wy.shape[1], x0 : x0 + wx.shape[1]].astype(np.float32)
-        planes[z] = wy @ plane @ wx.T
-    image = np.tensordot(wz, planes, axes=1)
-    rounded: npt.NDArray[np.int16] = np.clip(np.rint(image), -32768, 32767).astype(np.int16)
-    return rounded
+    z, y, x = (axis_weights(centres, length) for centres, length in zip(grid.centres, hu.shape, strict=True))
+    return interpolate(hu, z, y, x)
 
 
 def nearest_indices(grid: CropGrid, shape: tuple[int, int, int]) -> tuple[npt.NDArray[np.int64], ...]:
@@ -190,24 +152,17 @@ def build_crops(volume: Volume, label_map: LabelMap, anatomies: Mapping[str, Ana
     Returns:
         Name to crop, in the same order.
     """
-    boxes = structure_boxes(label_map)
     field = reconstruction_field(volume)
-    return {name: _build_crop(volume, label_map, anatomy, boxes, field) for name, anatomy in anatomies.items()}
+    return {name: _build_crop(volume, label_map, anatomy, field) for name, anatomy in anatomies.items()}
 
 
-def _build_crop(
-    volume: Volume,
-    label_map: LabelMap,
-    anatomy: Anatomy,
-    boxes: Mapping[int, tuple[slice, slice, slice]],
-    field: npt.NDArray[np.bool_],
-) -> Crop:
+def _build_crop(volume: Volume, label_map: LabelMap, anatomy: Anatomy, field: npt.NDArray[np.bool_]) -> Crop:
     source = SourceGrid(volume.shape, volume.affine)
-    organ = anatomy_mask(label_map, anatomy, boxes=boxes)
+    organ = anatomy_mask(label_map, anatomy)
     common: dict[str, Any] = {"parts": tuple(anatomy.parts), "source_grid": source}
     if organ is None:
         return Crop(None, None, None, anatomy.spacing_mm, "absent", 0.0, 0.0, **common)
-    region = anatomy_region(label_map, anatomy, organ, boxes=boxes)
+    region = anatomy_region(label_map, anatomy, organ)
     margin = anatomy.margin_mm / np.array(volume.spacing_mm)
     grid = crop_grid(source, volume.spacing_mm, region.box + np.array([-margin, margin]), anatomy.spacing_mm)
     cut_fraction = measure_extent(organ, field)
@@ -218,7 +173,7 @@ def _build_crop(
         spacing_mm=grid.spacing_mm,
         extent="truncated" if cut_fraction > 0 else "complete",
         cut_fraction=cut_fraction,
-        volume_ml=float(np.count_nonzero(organ.parts) * np.prod(volume.spacing_mm) / 1000),
+        volume_ml=float(label_map.places.count(organ.numbers) * np.prod(volume.spacing_mm) / 1000),
         **common,
     )
 
@@ -228,10 +183,8 @@ def _sample_mask(
 ) -> npt.NDArray[np.uint8]:
     """Region and organ at source voxels: 0, 1, 2, ... or 255, (z, y, x)."""
     indices = tuple(indices)
-    mask = np.where(region.at(indices), np.uint8(OUTSIDE_ORGAN), np.uint8(0))
     parts = organ.at(indices)
-    mask[parts > 0] = parts[parts > 0]
-    return mask
+    return np.where(parts > 0, parts, np.uint8(OUTSIDE_ORGAN) * region.at(indices))
 
 
 def resample_volume(volume: Volume, spacing_mm: Spacing) -> tuple[npt.NDArray[np.int16], Affine]:

@@ -41,30 +41,20 @@ def measure_extent(organ: AnatomyMask, field: npt.NDArray[np.bool_]) -> float:
         organ: The organ's voxels.
         field: Reconstructed part of each slice (`reconstruction_field`).
     """
-    inside = organ.parts > 0
-    low = organ.start
-    high = tuple(start + size for start, size in zip(low, inside.shape, strict=True))
+    box, is_organ, labels = organ.box, organ.parts > 0, organ.label_map.labels[organ.box]
     padded = np.pad(field, 1)  # nothing is reconstructed beyond the volume
-    window = padded[low[1] : high[1] + 2, low[2] : high[2] + 2]
+    window = padded[box[1].start : box[1].stop + 2, box[2].start : box[2].stop + 2]
     beyond = [  # (y, x) of the organ's box: no reconstructed neighbour towards -y, +y, -x, +x
         (1, ~window[:-2, 1:-1]),
         (1, ~window[2:, 1:-1]),
         (2, ~window[1:-1, :-2]),
         (2, ~window[1:-1, 2:]),
     ]
-    fractions: list[float] = [
-        int(np.count_nonzero(inside[end])) / _largest_section(inside, 0)
-        for end, at_face in ((0, low[0] == 0), (-1, high[0] == organ.shape[0]))
-        if at_face
+    depth = organ.label_map.shape[0]
+    ends = [(0, labels[end]) for end, at_face in ((0, box[0].start == 0), (-1, box[0].stop == depth)) if at_face]
+    ends += [(axis, labels[:, lost]) for axis, lost in beyond if lost.any()]
+    fractions = [
+        np.count_nonzero(is_organ[cut]) / organ.label_map.places.largest_section(organ.numbers, axis)
+        for axis, cut in ends
     ]
-    for axis, lost in beyond:
-        touching = int(np.count_nonzero(inside[:, lost])) if lost.any() else 0
-        if touching:
-            fractions.append(touching / _largest_section(inside, axis))
     return min(1.0, max(fractions, default=0.0))
-
-
-def _largest_section(inside: npt.NDArray[np.bool_], axis: int) -> int:
-    """Voxels of the largest cross-section across an axis."""
-    others = tuple(other for other in range(3) if other != axis)
-    return int(np.count_nonzero(inside, axis=others).max())

@@ -142,15 +142,36 @@ def canonical(array: npt.NDArray[T], affine: Affine) -> tuple[npt.NDArray[T], Af
         A contiguous (z, y, x) array, and its affine.
     """
     order, reverse = canonical_axes(affine)
+    turned = np.flip(array.transpose(order), tuple(axis for axis in range(3) if reverse[axis]))
+    return np.ascontiguousarray(turned), canonical_grid((array.shape[0], array.shape[1], array.shape[2]), affine)[1]
+
+
+def canonical_grid(shape: tuple[int, int, int], affine: Affine) -> tuple[tuple[int, int, int], Affine]:
+    """Shape and affine that `canonical` gives an array of a shape and an affine."""
+    order, reverse = canonical_axes(affine)
+    z, y, x = (shape[axis] for axis in order)
     moved = affine.copy()
     moved[:3, :3] = affine[:3, list(order)]
-    view = array.transpose(order)
-    for axis, is_reversed in enumerate(reverse):
-        if is_reversed:
-            view = np.flip(view, axis)
-            moved[:3, 3] += moved[:3, axis] * (view.shape[axis] - 1)
+    for axis, count in enumerate((z, y, x)):
+        if reverse[axis]:
+            moved[:3, 3] += moved[:3, axis] * (count - 1)
             moved[:3, axis] *= -1
-    return np.ascontiguousarray(view), moved
+    return (z, y, x), moved
+
+
+def in_file_order(array: npt.NDArray[T], affine: Affine) -> npt.NDArray[T]:
+    """A canonical array seen with the axes of the array that it was, or is to be, made of; undoes `canonical`.
+
+    Args:
+        array: (z, y, x) on canonical axes.
+        affine: Of the wanted axes: index (a, b, c, 1) to LPS mm.
+
+    Returns:
+        (a, b, c), a view: what is written to it comes to lie in `array`.
+    """
+    order, reverse = canonical_axes(affine)
+    turned = np.flip(array, tuple(axis for axis in range(3) if reverse[axis]))
+    return turned.transpose(np.argsort(order))
 
 
 def same_grid(shape: tuple[int, int, int], affine: Affine, other_shape: tuple[int, int, int], other: Affine) -> bool:

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.errors import InputError, Reason, StudyError
-from preprocess.geometry import Affine, resample_labels_nearest, same_grid, spacing_mm
-from preprocess.readers_nifti import SUFFIXES, is_nifti, nifti_stem, read_nifti_grid
+from preprocess.geometry import canonical_grid, in_file_order, resample_labels_nearest, same_grid
+from preprocess.readers_nifti import SUFFIXES, NiftiFile, is_nifti, nifti_stem, open_nifti, read_nifti_grid
 from preprocess.structures import (
     VersionChoice,
     current_name,
@@ -86,30 +86,23 @@ def read_masks(path: Path, *, version: VersionChoice = "auto") -> LabelMap:
 
 
 def _read_multilabel(path: Path, version: VersionChoice) -> LabelMap:
-    array, affine, _ = read_nifti_grid(path)
-    labels = _whole_labels(array, path)
-    names = names_in_header(path)
-    if not names:
-        names = structure_names(guess_version(*_measures(labels, affine)) if version == "auto" else version)
-    names = {number: current_name(name) for number, name in sorted(names.items())}
-    label_map = LabelMap(labels, affine, names)
+    labels, affine, _ = read_nifti_grid(path, lambda values: _whole_labels(values, path))
+    label_map = LabelMap(labels, affine, names_in_header(path))
+    names = label_map.names or structure_names(guess_version(*_measures(label_map)) if version == "auto" else version)
+    label_map = label_map.changed(names={number: current_name(name) for number, name in sorted(names.items())})
     _check_known(label_map, path)
     return label_map
 
 
-def _measures(labels: Labels, affine: Affine) -> tuple[dict[int, float], dict[int, float]]:
+def _measures(label_map: LabelMap) -> tuple[dict[int, float], dict[int, float]]:
     """Number to volume in ml, and to how far left of the middle of all labelled voxels its centre lies, in mm."""
-    counts = np.bincount(labels.ravel())
-    present = [int(number) for number in np.flatnonzero(counts) if number]
-    voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
-    columns = np.zeros((len(counts), labels.shape[2]))
-    for x in range(labels.shape[2]):
-        columns[:, x] = np.bincount(labels[:, :, x].ravel(), minlength=len(counts))
-    used = np.flatnonzero(columns[1:].any(axis=0))
-    middle = (used[0] + used[-1]) / 2 if used.size else 0.0
-    offset_mm = (np.arange(labels.shape[2]) - middle) * spacing_mm(affine)[2]
-    volumes = {number: float(counts[number]) * voxel_ml for number in present}
-    return volumes, {number: float(columns[number] @ offset_mm / counts[number]) for number in present}
+    places = label_map.places
+    voxel_ml = abs(float(np.linalg.det(label_map.affine[:3, :3]))) / 1000
+    columns = [box[2] for box in places.boxes.values()]
+    middle = (min(box.start for box in columns) + max(box.stop for box in columns) - 1) / 2 if columns else 0.0
+    step_mm = label_map.spacing_mm[2]
+    volumes = {number: places.count([number]) * voxel_ml for number in places.boxes}
+    return volumes, {number: float(places.centre(number)[2] - middle) * step_mm for number in places.boxes}
 
 
 def names_in_header(path: Path) -> dict[int, str]:
@@ -125,6 +118,8 @@ def names_in_header(path: Path) -> dict[int, str]:
 
 def _whole_labels(array: npt.NDArray[Any], path: Path) -> Labels:
     """Values as uint8, or uint16 where larger than 255."""
+    if array.dtype == np.uint8:
+        return array
     low, high = float(array.min()), float(array.max())
     if not (low >= 0 and high <= 65535) or (array.dtype.kind == "f" and not np.array_equal(array, np.rint(array))):
         raise StudyError(
@@ -142,29 +137,39 @@ def _read_folder(folder: Path) -> LabelMap:
     new = sorted({current_name(stem) for stem in files} - set(known))
     numbers = {**known, **{name: max(known.values()) + 1 + place for place, name in enumerate(new)}}
     ordered = sorted(files.items(), key=lambda item: (numbers[current_name(item[0])], item[0]))
-    first, affine, _ = read_nifti_grid(ordered[0][1])
-    labels: npt.NDArray[np.uint16] = np.zeros(first.shape, dtype=np.uint16)
+    first = open_nifti(ordered[0][1])
+    shape, affine = canonical_grid(first.shape, first.affine)
+    labels: npt.NDArray[Any] = np.zeros(shape, dtype=np.uint8 if max(numbers.values()) <= 255 else np.uint16)
     for stem, path in ordered:
-        array, own_affine, _ = read_nifti_grid(path)
-        if not same_grid(_shape(array), own_affine, _shape(labels), affine):
-            raise StudyError(Reason.MASK_MISMATCH, f"{path.name} lies on another grid than {ordered[0][1].name}")
-        inside = array != 0
-        if (array[inside] != array.max()).any():
-            raise StudyError(Reason.MASK_MISMATCH, f"{path.name} is no mask: it holds more than one value beside 0")
-        labels[inside & (labels == 0)] = numbers[current_name(stem)]
+        file = open_nifti(path)
+        if not same_grid(*canonical_grid(file.shape, file.affine), shape, affine):
+            raise StudyError(Reason.MASK_MISMATCH, f"{path.name} lies on another grid than {first.path.name}")
+        _add_structure(labels, file, numbers[current_name(stem)])
     names = {number: name for name, number in sorted(numbers.items(), key=lambda item: item[1])}
-    label_map = LabelMap(_whole_labels(labels, folder), affine, names)
+    label_map = LabelMap(labels, affine, names)
     _check_known(label_map, folder)
     return label_map
 
 
-def _shape(array: npt.NDArray[Any]) -> tuple[int, int, int]:
-    z, y, x = array.shape
-    return (z, y, x)
+def _add_structure(labels: npt.NDArray[Any], file: NiftiFile, number: int) -> None:
+    """Give all voxels of one structure's file its number, save those that another structure has already."""
+    target, found = in_file_order(labels, file.affine), set()
+    for part, values in file.slabs():
+        if values.max() == values.min() == 0:
+            continue
+        rows = np.flatnonzero(values.any(axis=(0, 2)))
+        box = (slice(None), slice(rows[0], rows[-1] + 1))
+        inside, free = values[box] != 0, target[part][box] == 0
+        found |= set(np.unique(values[box][inside]).tolist())
+        if len(found) > 1:
+            raise StudyError(
+                Reason.MASK_MISMATCH, f"{file.path.name} is no mask: it holds more than one value beside 0"
+            )
+        np.copyto(target[part][box], number, where=inside & free)
 
 
 def _check_known(label_map: LabelMap, path: Path) -> None:
-    present = [int(number) for number in np.flatnonzero(np.bincount(label_map.labels.ravel())) if number]
+    present = sorted(label_map.places.boxes)
     if not any(is_structure(label_map.names.get(number, "")) for number in present):
         raise StudyError(
             Reason.MASK_MISMATCH,
@@ -179,7 +184,7 @@ def place_labels(label_map: LabelMap, volume: Volume) -> LabelMap:
         StudyError: `MASK_MISMATCH`, where no labelled voxel comes to lie in the image.
     """
     if same_grid(label_map.shape, label_map.affine, volume.shape, volume.affine):
-        return LabelMap(label_map.labels, volume.affine, label_map.names)
+        return label_map.changed(affine=volume.affine)
     found: npt.NDArray[Any] = label_map.labels
     labels = resample_labels_nearest(found, label_map.affine, volume.shape, volume.affine)
     if not labels.any():

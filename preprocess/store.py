@@ -9,7 +9,8 @@ import pandas as pd
 
 from preprocess.crops import Crop
 from preprocess.errors import InputError, StoreError
-from preprocess.study_file import SUFFIX, StoredVolume, StudyFile, write_study_file
+from preprocess.study_file import SUFFIX, StudyFile
+from preprocess.study_writer import StoredVolume, write_study_file
 
 __all__ = ["Crop", "Store", "StoreError", "StoredVolume", "StudyFile", "study_path", "write_study"]
 

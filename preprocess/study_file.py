@@ -1,30 +1,23 @@
-"""One study on disk: a Zarr v3 group in a zip file, written whole, read array by array.
+"""One study on disk, read array by array: a Zarr v3 group in a zip file (written by `study_writer`).
 
-Writing goes through zarr. Reading takes the few bytes of an array straight from the zip file, since zarr's event loop
-costs more than the data; a plain zarr opens the same files.
+The few bytes of an array are taken straight from the zip file, since zarr's event loop costs more than the data; a
+plain zarr opens the same files.
 """
 
-import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 from numcodecs import Zstd
-from zarr.codecs import ZstdCodec
-from zarr.storage import MemoryStore
 
 from preprocess.crops import Crop, SourceGrid
 from preprocess.errors import StoreError
 from preprocess.geometry import Affine
-from preprocess.publish import publish
 from preprocess.volume import LabelMap
 
 SCHEMA_VERSION = 1
@@ -36,105 +29,7 @@ ROOT_KEYS = (
 VOLUME_KEYS = (
     "series", "hu_source", "phase", "phase_source", "kernel", "coverage_mm", "segmenter", "flags",
 )  # fmt: skip
-_LEVEL = 3
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 _NOT_ANATOMIES = ("labels", "overview", "volume")
-
-
-@dataclass(frozen=True)
-class StoredVolume:
-    """What the store keeps of one volume.
-
-    Attributes:
-        attributes: The keys `VOLUME_KEYS`; those not given are null.
-        labels: The segmenter's whole label map, on its own grid.
-        overview: int16 HU (z, y, x) of the whole volume, and its affine.
-        crops: Anatomy name to crop, absent ones too.
-        volume: int16 HU (z, y, x) at 1 x 1 x 3 mm and its affine, where it is to be kept.
-    """
-
-    attributes: Mapping[str, Any]
-    labels: LabelMap
-    overview: tuple[npt.NDArray[np.int16], Affine]
-    crops: Mapping[str, Crop]
-    volume: tuple[npt.NDArray[np.int16], Affine] | None = None
-
-
-def write_study_file(path: Path, attributes: Mapping[str, Any], volumes: Mapping[str, StoredVolume]) -> None:
-    """Write one study; the same input gives the same bytes.
-
-    Args:
-        path: `<study_id>.zarr.zip`; replaced if it exists.
-        attributes: The keys `ROOT_KEYS` but `schema_version`; those not given are null.
-        volumes: `v0`, `v1`, ... to what is kept of each.
-
-    Raises:
-        ValueError: An attribute is not one of the schema's.
-        OSError: The file system refuses.
-    """
-    entries: dict[str, Any] = {}
-    root = zarr.create_group(
-        MemoryStore(entries),
-        zarr_format=3,
-        attributes=_attributes({**attributes, "schema_version": SCHEMA_VERSION}, ROOT_KEYS),
-    )
-    for name, volume in sorted(volumes.items()):
-        group = root.create_group(name, attributes=_attributes(volume.attributes, VOLUME_KEYS))
-        names = {str(number): structure for number, structure in sorted(volume.labels.names.items())}
-        _write_array(group, "labels", volume.labels.labels, volume.labels.affine, structures=names)
-        _write_array(group, "overview", *volume.overview)
-        if volume.volume is not None:
-            _write_array(group, "volume", *volume.volume)
-        for anatomy, crop in sorted(volume.crops.items()):
-            _write_crop(group, anatomy, crop)
-    publish(path, _zipped({key: value.to_bytes() for key, value in entries.items()}))
-
-
-def _attributes(given: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    unknown = sorted(set(given) - set(keys))
-    if unknown:
-        raise ValueError(f"{unknown[0]} is no attribute of the store's schema; known: {', '.join(keys)}")
-    return {key: given.get(key) for key in keys}
-
-
-def _write_array(group: Any, name: str, array: npt.NDArray[Any], affine: Affine, **attributes: Any) -> None:
-    group.create_array(
-        name,
-        data=np.ascontiguousarray(array),
-        chunks=array.shape,
-        filters=None,
-        compressors=ZstdCodec(level=_LEVEL, checksum=True),
-        fill_value=0,
-        attributes={"affine": affine.tolist(), **attributes},
-    )
-
-
-def _write_crop(group: Any, anatomy: str, crop: Crop) -> None:
-    attributes = {
-        "spacing_mm": list(crop.spacing_mm),
-        "affine": None if crop.affine is None else crop.affine.tolist(),
-        "extent": crop.extent,
-        "cut_fraction": crop.cut_fraction,
-        "volume_ml": crop.volume_ml,
-        "parts": list(crop.parts),
-        "source_grid": {"shape": list(crop.source_grid.shape), "affine": crop.source_grid.affine.tolist()},
-    }
-    target = group.create_group(anatomy, attributes=attributes)
-    if crop.image is not None and crop.mask is not None and crop.affine is not None:
-        _write_array(target, "image", crop.image, crop.affine)
-        _write_array(target, "mask", crop.mask, crop.affine)
-
-
-def _zipped(entries: Mapping[str, bytes]) -> bytes:
-    """A zip file, uncompressed, with sorted entries and fixed times."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(entries):
-            info = zipfile.ZipInfo(name, _EPOCH)
-            info.create_system = 3
-            info.external_attr = 0o644 << 16
-            archive.writestr(info, entries[name])
-    return buffer.getvalue()
 
 
 class StudyFile:

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from preprocess.geometry import Affine, spacing_mm
+from preprocess.label_places import LabelPlaces, find_places
 
 Labels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -84,6 +86,18 @@ class LabelMap:
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance between voxel centres along (z, y, x), in millimetres."""
         return spacing_mm(self.affine)
+
+    @cached_property
+    def places(self) -> LabelPlaces:
+        """How often and where each number occurs, found on first use: the labels must not change afterwards."""
+        return find_places(self.labels)
+
+    def changed(self, *, affine: Affine | None = None, names: Mapping[int, str] | None = None) -> "LabelMap":
+        """The same labels, and what is known of their places, with another affine or other names."""
+        other = LabelMap(self.labels, self.affine if affine is None else affine, self.names if names is None else names)
+        if "places" in self.__dict__:
+            other.__dict__["places"] = self.places
+        return other
 
     def number(self, structure: str) -> int | None:
         """Number of a structure, or None where the segmenter does not know it."""

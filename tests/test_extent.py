@@ -5,17 +5,30 @@ import pytest
 from phantoms import canonical_affine
 
 from preprocess.extent import measure_extent, reconstruction_field
-from preprocess.regions import AnatomyMask
-from preprocess.volume import Volume
+from preprocess.regions import anatomy_mask
+from preprocess.vocabulary import Anatomy
+from preprocess.volume import LabelMap, Volume
 
 SHAPE = (10, 40, 40)
 EVERYWHERE = np.ones(SHAPE[1:], dtype=bool)
+LUNGS = Anatomy(
+    name="lung", index=0, parts={"upper": ("lung_upper_lobe_left",), "lower": ("lung_lower_lobe_left",)},
+    region={"dilate_mm": 0.0}, spacing_mm=(3.0, 3.0, 3.0), margin_mm=4.0, windows_hu=((-100, 100),), max_tokens=64,
+    words=("lung",),
+)  # fmt: skip
+
+
+def organ(labels):
+    """The organ of two parts, by a label map that holds them as 1 and 2 beside another structure, 3."""
+    names = {1: "lung_upper_lobe_left", 2: "lung_lower_lobe_left", 3: "heart"}
+    return anatomy_mask(LabelMap(labels, canonical_affine(), names), LUNGS)
 
 
 def block(z, y, x):
-    """A box of one part, as an organ in a volume of `SHAPE`."""
-    parts = np.ones((z[1] - z[0], y[1] - y[0], x[1] - x[0]), dtype=np.uint8)
-    return AnatomyMask(parts, (z[0], y[0], x[0]), SHAPE)
+    """Labels with a box of the first part."""
+    labels = np.zeros(SHAPE, dtype=np.uint8)
+    labels[tuple(slice(*axis) for axis in (z, y, x))] = 1
+    return labels
 
 
 def circular_volume(padding=-1024, noise=True):
@@ -41,21 +54,21 @@ def circular_volume(padding=-1024, noise=True):
     ],
 )
 def test_faces(z, y, x, fraction):
-    assert measure_extent(block(z, y, x), EVERYWHERE) == fraction
+    assert measure_extent(organ(block(z, y, x)), EVERYWHERE) == fraction
 
 
 def test_fraction_is_of_the_largest_section_across_the_face():
-    organ = block((0, 8), (5, 25), (5, 25))
-    organ.parts[0] = 0
-    organ.parts[0, :10, :10] = 1
-    assert measure_extent(organ, EVERYWHERE) == pytest.approx(100 / 400)
+    labels = block((0, 8), (5, 25), (5, 25))
+    labels[0] = 3
+    labels[0, 5:15, 5:15] = 1
+    assert measure_extent(organ(labels), EVERYWHERE) == pytest.approx(100 / 400)
 
 
 def test_parts_of_an_organ_count_together():
-    organ = block((0, 4), (5, 15), (5, 25))
-    organ.parts[:, :, 10:] = 2
-    organ.parts[0, :, :10] = 0
-    assert measure_extent(organ, EVERYWHERE) == pytest.approx(0.5)
+    labels = block((0, 4), (5, 15), (5, 25))
+    labels[0:4, 5:15, 15:25] = 2
+    labels[0, 5:15, 5:15] = 0
+    assert measure_extent(organ(labels), EVERYWHERE) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("padding", [-1024, -2000, -1000])
@@ -73,12 +86,12 @@ def test_without_constant_corners_all_is_reconstructed():
 
 def test_organ_at_the_edge_of_the_circle_is_cut():
     volume, circle = circular_volume()
-    organ = AnatomyMask(np.zeros(SHAPE, dtype=np.uint8), (0, 0, 0), SHAPE)
-    organ.parts[3:7, 10:30] = circle[10:30]
-    organ.parts[:, :, 20:] = 0
-    assert measure_extent(organ, reconstruction_field(volume)) > 0.5
-    organ.parts[:, :, :8] = 0
-    assert measure_extent(organ, reconstruction_field(volume)) == 0
+    labels = np.zeros(SHAPE, dtype=np.uint8)
+    labels[3:7, 10:30] = circle[10:30]
+    labels[:, :, 20:] = 0
+    assert measure_extent(organ(labels.copy()), reconstruction_field(volume)) > 0.5
+    labels[:, :, :8] = 0
+    assert measure_extent(organ(labels), reconstruction_field(volume)) == 0
 
 
 def test_air_inside_the_body_is_no_padding():

@@ -13,7 +13,7 @@ from phantoms import body, canonical_affine, organ_labels
 
 from preprocess.crops import build_crops, resample_volume
 from preprocess.errors import InputError, StoreError
-from preprocess.manifest import build_manifest, write_manifest
+from preprocess.manifest import Preference, build_manifest, stored_preferences, write_manifest
 from preprocess.store import Store, StoredVolume, study_path, write_study
 from preprocess.study_file import ROOT_KEYS, VOLUME_KEYS
 from preprocess.vocabulary import load_anatomies
@@ -263,6 +263,36 @@ def test_primary_volume(tmp_path, changes, primary):
     write_study(tmp_path, "a1", STUDY, volumes)
     table = build_manifest(tmp_path)
     assert table[(table.anatomy == "liver") & table.primary].volume.tolist() == [primary]
+
+
+@pytest.mark.parametrize(
+    ("preference", "primary"),
+    [
+        (Preference(("portal", "native"), "soft"), "v1"),
+        (Preference(("native", "portal"), "soft"), "v0"),
+        (Preference((), "sharp"), "v2"),
+        (Preference(("native",), "sharp"), "v0"),
+        (Preference((), "soft"), "v0"),
+    ],
+    ids=["portal", "native", "sharp", "phase before kernel", "no phase"],
+)
+def test_each_anatomy_has_its_own_primary_volume(tmp_path, preference, primary):
+    volumes = [{"phase": "native", "kernel": "B30f"}, {"phase": "portal", "kernel": "B30f"}, {"phase": "portal", "kernel": "B70f"}]  # fmt: skip
+    write_study(tmp_path, "a1", STUDY, {f"v{number}": stored(**one) for number, one in enumerate(volumes)})
+    table = build_manifest(tmp_path, {"liver": preference})
+    assert table[(table.anatomy == "liver") & table.primary].volume.tolist() == [primary]
+    assert table[(table.anatomy == "spleen") & table.primary].volume.tolist() == ["v1"]
+    run = {"settings": {"preferences": {"liver": preference}}}
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    assert stored_preferences(tmp_path) == {"liver": preference}
+    pd.testing.assert_frame_equal(build_manifest(tmp_path), table)
+
+
+def test_the_shipped_anatomies_prefer_what_shows_them_best(tmp_path):
+    found = stored_preferences(tmp_path)
+    assert (found["lung"].kernel, found["liver"].kernel) == ("sharp", "soft")
+    assert found["liver"].phases[0] == "portal"
+    assert found["lung"].phases == ()
 
 
 def test_manifest_does_not_depend_on_the_order_of_writing(tmp_path):
