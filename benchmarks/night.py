@@ -67,7 +67,7 @@ def differences(expected: pd.DataFrame, found: dict[str, dict[str, Any]], store:
 
 
 def _text(value: Any) -> str:
-    return "" if value is None or value != value else str(value)
+    return "" if pd.isna(value) else str(value)
 
 
 def run_night(folder: Path, *, studies: int, seed: int, mess: str, workers: int) -> int:
