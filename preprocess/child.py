@@ -27,9 +27,9 @@ _FIRST_TO_GO = "500"
 def serve(connection: "Connection[Any, Any]", target: str) -> None:
     """Do what comes over the connection until nothing comes any more.
 
-    A call is a tuple of arguments. Answers are `("ready", None)` once, then for each call any number of
-    `("facts", dict)` and one `("result", value)` or `("error", CtvlpError)`. Any other exception is a defect and ends
-    the process with a traceback.
+    A call is a tuple of arguments. Answers are `("ready", None)` once, then for each call `("taken", None)`, any number
+    of `("facts", dict)` and one `("result", value)` or `("error", CtvlpError)`. Any other exception is a defect and
+    ends the process with a traceback.
 
     Args:
         connection: To the parent.
@@ -47,6 +47,7 @@ def serve(connection: "Connection[Any, Any]", target: str) -> None:
             arguments = connection.recv()
         except EOFError:
             return
+        connection.send(("taken", None))
         try:
             answer = ("result", function(*arguments, tell=tell))
         except CtvlpError as error:

@@ -97,11 +97,16 @@ class Worker:
             InputError: The child cannot be started.
             WorkerClosed: `close` was called meanwhile.
         """
-        if self._child is not None and (lighter > self._child.lighter or _is_gone(self._child)):
+        if self._child is not None and lighter > self._child.lighter:
             self.stop()
-        child = self._child or self._start(lighter=lighter)
         try:
-            kind, value = self._answer(child, arguments, seconds, memory_bytes)
+            child = self._child
+            if child is None or not _hand_over(child, arguments):
+                self.stop()
+                child = self._start(lighter=lighter)
+                if not _hand_over(child, arguments):
+                    raise self._end(child, "died")
+            kind, value = self._answer(child, seconds, memory_bytes)
         except BaseException:
             self.stop()
             raise
@@ -152,14 +157,11 @@ class Worker:
             raise
         return child
 
-    def _answer(
-        self, child: _Child, arguments: tuple[Any, ...], seconds: float | None, memory_bytes: int
-    ) -> tuple[str, Any]:
+    def _answer(self, child: _Child, seconds: float | None, memory_bytes: int) -> tuple[str, Any]:
         child.facts.clear()
         deadline = float("inf") if seconds is None else time.monotonic() + seconds
         memory = GroupMemory(child.process.pid)
         try:
-            child.connection.send(arguments)
             while True:
                 if child.connection.poll(_LOOK_SECONDS):
                     kind, value = child.connection.recv()
@@ -183,6 +185,14 @@ class Worker:
         return CallEnded(how, how_ended(child.process), dict(child.facts))
 
 
-def _is_gone(child: _Child) -> bool:
-    """Whether a child that waits for a call ended meanwhile, as it does after some time without any."""
-    return has_ended(child.process) or child.connection.poll(0)
+def _hand_over(child: _Child, arguments: tuple[Any, ...]) -> bool:
+    """Whether a child took a call; one that ended while it waited for calls did not, and no call is to blame for it."""
+    try:
+        child.connection.send(arguments)
+        while not child.connection.poll(_LOOK_SECONDS):
+            if has_ended(child.process):
+                return False
+        child.connection.recv()
+    except (EOFError, OSError):
+        return False
+    return True
