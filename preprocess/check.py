@@ -3,7 +3,6 @@
 import hashlib
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from preprocess.geometry import Affine, spacing_mm
 from preprocess.manifest import build_manifest
 from preprocess.pieces import read_piece, read_pieces
 from preprocess.store import Store, study_path
+from preprocess.store_place import StorePath, in_turn
 from preprocess.study_file import ROOT_KEYS, VOLUME_KEYS, StudyFile
 
 logger = logging.getLogger(__name__)
@@ -20,19 +20,19 @@ logger = logging.getLogger(__name__)
 _CROP_KEYS = ("spacing_mm", "affine", "extent", "cut_fraction", "volume_ml", "parts", "source_grid")
 
 
-def check_store(path: Path | str) -> list[str]:
+def check_store(path: StorePath | str) -> list[str]:
     """What is wrong with a store, one line a problem; an empty list means that all is well.
 
     Args:
-        path: Folder of the store.
+        path: Place of the store.
 
     Raises:
         InputError: There is no store.
+        OSError: The store's place can no longer be reached.
     """
     store = Store(path)
-    problems: list[str] = []
-    for study_id in store.study_ids():
-        problems.extend(check_study(store, study_id))
+    by_study = in_turn(store.path, lambda study_id: check_study(store, study_id), store.study_ids())
+    problems = [problem for found in by_study for problem in found]
     problems.extend(_check_records(store))
     return problems or list(_check_manifest(store))
 
@@ -44,9 +44,10 @@ def check_study(store: Store, study_id: str) -> list[str]:
     file = study_path(store.path, study_id)
     if piece is None or piece.status != "done":
         problems.append(f"study {study_id}: it has a file, but no record of being done")
-    elif piece.file_sha256 != hashlib.sha256(file.read_bytes()).hexdigest():
+    content = file.read_bytes()
+    if piece is not None and piece.status == "done" and piece.file_sha256 != hashlib.sha256(content).hexdigest():
         problems.append(f"study {study_id}: {file.name} is not the file that was written (its SHA-256 differs)")
-    with store.open_study(study_id) as study:
+    with StudyFile(file, study_id, content) as study:
         try:
             problems.extend(_check_file(study))
         except StoreError as error:

@@ -2,14 +2,14 @@
 
 import contextlib
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.errors import StoreError
 from preprocess.pieces import file_sha256, read_piece
-from preprocess.publish import publishing, remove_leftovers
+from preprocess.publish import publish, remove_leftovers
 from preprocess.store import study_path
+from preprocess.store_place import StorePath
 from preprocess.study_file import SUFFIX, StudyFile
 
 ENDINGS = (".old", ".older")
@@ -29,14 +29,14 @@ class Garbage:
     size_bytes: int
 
 
-def keep_generation(store: Path, study_id: str, source_digest: str | None) -> None:
+def keep_generation(store: StorePath, study_id: str, source_digest: str | None) -> None:
     """Keep a study's file under another name before it is replaced or removed.
 
     Kept is a file that is whole and was made from another source. The file stays in its place too, so that the study
     is never without one; calling this again changes nothing.
 
     Args:
-        store: Folder of the store.
+        store: Place of the store.
         study_id: Name of the study in it.
         source_digest: Of the source that the new file is made from; None where there will be no new file.
 
@@ -50,15 +50,26 @@ def keep_generation(store: Path, study_id: str, source_digest: str | None) -> No
     if latest.exists():
         if file_sha256(latest) == file_sha256(current):
             return
-        latest.replace(before)
-    try:
-        os.link(current, latest)
-    except OSError:  # a file system without hard links
-        with publishing(latest) as stream, current.open("rb") as source:
-            shutil.copyfileobj(source, stream)
+        _rename(latest, before)
+    _give_second_name(current, latest)
 
 
-def drop_twin(path: Path, sha256: str) -> None:
+def _rename(path: StorePath, name: StorePath) -> None:
+    if isinstance(path, Path) and isinstance(name, Path):
+        path.replace(name)
+    else:  # the file of the earlier name is about to be replaced
+        publish(name, path.read_bytes())
+
+
+def _give_second_name(path: StorePath, name: StorePath) -> None:
+    if isinstance(path, Path) and isinstance(name, Path):
+        with contextlib.suppress(OSError):  # a file system without hard links
+            os.link(path, name)
+            return
+    publish(name, path.read_bytes())
+
+
+def drop_twin(path: StorePath, sha256: str) -> None:
     """Remove the kept file where a study's new file has the same bytes, as after a failure that went away."""
     latest = path.with_name(path.name + ENDINGS[0])
     with contextlib.suppress(FileNotFoundError):
@@ -66,11 +77,11 @@ def drop_twin(path: Path, sha256: str) -> None:
             latest.unlink()
 
 
-def collect_garbage(store: Path) -> Garbage:
+def collect_garbage(store: StorePath) -> Garbage:
     """Remove all kept files of earlier sources, and what killed runs left behind.
 
     Args:
-        store: Folder of the store; no run may be under way.
+        store: Place of the store; no run may be under way.
 
     Raises:
         OSError: The file system refuses.
@@ -85,7 +96,7 @@ def collect_garbage(store: Path) -> Garbage:
     return Garbage(files + remove_leftovers(folder), size_bytes)
 
 
-def _is_whole(store: Path, study_id: str) -> bool:
+def _is_whole(store: StorePath, study_id: str) -> bool:
     """Whether a study's file is the one that its record names."""
     piece = read_piece(store / "studies", study_id)
     if piece is None or piece.status != "done":
@@ -96,7 +107,7 @@ def _is_whole(store: Path, study_id: str) -> bool:
         return False
 
 
-def _source(path: Path, study_id: str) -> str | None:
+def _source(path: StorePath, study_id: str) -> str | None:
     """Digest of the source that a file was made from; None where an other version wrote it."""
     try:
         with StudyFile(path, study_id) as study:

@@ -2,16 +2,22 @@
 
 import io
 import json
+import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from preprocess.errors import StoreError
 from preprocess.publish import publish
 from preprocess.series_rules import is_sharp, load_series_rules, phase_rank
 from preprocess.store import Store
-from preprocess.vocabulary import Anatomy, load_anatomies
+from preprocess.store_place import StorePath, in_turn
+from preprocess.tables import build_table
+from preprocess.vocabulary import Anatomy
+from preprocess.vocabulary_files import load_anatomies
+
+logger = logging.getLogger(__name__)
 
 EXTENTS = ("complete", "truncated", "absent")
 
@@ -23,6 +29,7 @@ _TYPES = {
     "series": "string", "phase": "string", "kernel": "string", "hu_source": "string", "extent": "string",
     "cut_fraction": "float64", "volume_ml": "float64", "spacing_z": "float64", "spacing_y": "float64",
     "spacing_x": "float64", "source_spacing_z": "float64", "primary": "bool",
+    "flags": "string",
 }  # fmt: skip
 
 
@@ -46,51 +53,68 @@ def preferences_of(anatomies: Mapping[str, Anatomy]) -> dict[str, Preference]:
     return {name: Preference(anatomy.phases, anatomy.kernel) for name, anatomy in anatomies.items()}
 
 
-def stored_preferences(store: Path) -> dict[str, Preference]:
+def stored_preferences(store: StorePath) -> dict[str, Preference]:
     """What the last run's vocabulary preferred, from `run.json`; what the shipped one does where that says nothing."""
     try:
         run = json.loads((store / "run.json").read_bytes())
         found = run["settings"]["preferences"]
         return {name: Preference(tuple(phases), kernel) for name, (phases, kernel) in found.items()}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return preferences_of(load_anatomies())
 
 
-def write_manifest(store: Path, preferences: Preferences | None = None) -> pd.DataFrame:
+def write_manifest(
+    store: StorePath, preferences: Preferences | None = None, *, leave_damaged: bool = False
+) -> pd.DataFrame:
     """Rebuild `manifest.parquet`, and return it.
 
     Args:
         store: Folder of the store.
         preferences: See `build_manifest`.
+        leave_damaged: See `build_manifest`.
 
     Raises:
         StoreError: A study's file is damaged.
         OSError: The file system refuses.
     """
-    table = build_manifest(store, preferences)
+    table = build_manifest(store, preferences, leave_damaged=leave_damaged)
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     publish(store / "manifest.parquet", buffer.getvalue())
     return table
 
 
-def build_manifest(store: Path, preferences: Preferences | None = None) -> pd.DataFrame:
-    """The manifest, sorted by study, volume and anatomy; spacings are the crop's, `source_spacing_z` the volume's.
+def build_manifest(
+    store: StorePath, preferences: Preferences | None = None, *, leave_damaged: bool = False
+) -> pd.DataFrame:
+    """The manifest, sorted by study, volume and anatomy.
 
+    Spacings are the crop's; `source_spacing_z` and `flags` (joined by `; `, empty for most) are the volume's.
     `primary` marks the volume to take for an anatomy of a study: complete before truncated, then the phase and the
     kernel that the anatomy prefers, thin slices, and the first volume. An absent anatomy has no primary volume.
 
     Args:
         store: Folder of the store.
         preferences: Of each anatomy; by default those of the store's last run.
+        leave_damaged: Leave out a study whose file is damaged.
 
     Raises:
         StoreError: A study's file is damaged.
     """
     reader = Store(store)
     chosen = stored_preferences(store) if preferences is None else preferences
-    rows = [row for study_id in reader.study_ids() for row in _study_rows(reader, study_id, chosen)]
-    table = pd.DataFrame(rows, columns=list(_TYPES)).astype(_TYPES)
+
+    def rows_of(study_id: str) -> list[dict[str, Any]]:
+        try:
+            return _study_rows(reader, study_id, chosen)
+        except StoreError as error:
+            if not leave_damaged:
+                raise
+            logger.warning("%s: it is not in the manifest", error)
+            return []
+
+    by_study = in_turn(store, rows_of, reader.study_ids())
+    table = build_table((row for rows in by_study for row in rows), _TYPES)
     return table.sort_values(["study_id", "volume", "anatomy"], kind="stable").reset_index(drop=True)
 
 
@@ -98,6 +122,7 @@ def _study_rows(store: Store, study_id: str, preferences: Preferences) -> list[d
     """The manifest's rows of one study, from its file's attributes alone."""
     rows: list[dict[str, Any]] = []
     with store.open_study(study_id) as study:
+        study.fetch_attributes()
         attributes = study.attributes
         for volume in study.volumes:
             volume_attributes = study.volume_attributes(volume)
@@ -107,6 +132,7 @@ def _study_rows(store: Store, study_id: str, preferences: Preferences) -> list[d
                 "primary": False,
                 **{key: attributes.get(key) for key in _STUDY},
                 **{key: volume_attributes.get(key) for key in _VOLUME},
+                "flags": "; ".join(volume_attributes.get("flags") or ()),
             }
             for anatomy in study.anatomies(volume):
                 rows.append({**common, "anatomy": anatomy, **_crop_columns(study.anatomy_attributes(volume, anatomy))})

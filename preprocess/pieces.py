@@ -6,12 +6,11 @@ import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
-
 from preprocess.publish import publish
+from preprocess.store_place import StorePath, StoreUrl, in_turn
+from preprocess.tables import build_table
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +40,8 @@ class Piece:
         patient_id: Its patient's name in the store.
         status: Whether its file is in the store.
         digest: Of all that the outcome depends on; another digest means that it has to be done again.
+        uncropped_digest: Of all of that but the study's names, the anatomies and whether the whole volume is kept:
+            where it is the same, recropping is enough.
         file_sha256: Of the study's file; None for a failed study.
         stage: Where it failed: `find`, `admit`, `read`, `quality`, `masks`, `crops`, `write` or `worker`.
         reason: Why it failed, entry of the closed list.
@@ -53,6 +54,7 @@ class Piece:
     patient_id: str
     status: Literal["done", "failed"]
     digest: str
+    uncropped_digest: str | None = None
     file_sha256: str | None = None
     stage: str | None = None
     reason: str | None = None
@@ -61,13 +63,13 @@ class Piece:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def write_piece(folder: Path, piece: Piece) -> None:
+def write_piece(folder: StorePath, piece: Piece) -> None:
     """Writes `<study_id>.json` into a folder, that of the studies, in one step."""
     text = json.dumps(asdict(piece), indent=1, sort_keys=True, ensure_ascii=False)
     publish(folder / f"{piece.study_id}.json", f"{text}\n".encode())
 
 
-def read_piece(folder: Path, study_id: str) -> Piece | None:
+def read_piece(folder: StorePath, study_id: str) -> Piece | None:
     """A study's piece, or None where there is none or it is damaged, so that the study is done again."""
     path = folder / f"{study_id}.json"
     try:
@@ -80,13 +82,14 @@ def read_piece(folder: Path, study_id: str) -> Piece | None:
         return None
 
 
-def read_pieces(folder: Path) -> list[Piece]:
+def read_pieces(folder: StorePath) -> list[Piece]:
     """All readable pieces of a folder, sorted by study."""
     names = sorted(path.name.removesuffix(".json") for path in folder.glob("*.json") if path.name[0] != ".")
-    return [piece for piece in (read_piece(folder, name) for name in names) if piece is not None]
+    pieces = in_turn(folder, lambda name: read_piece(folder, name), names)
+    return [piece for piece in pieces if piece is not None]
 
 
-def write_failures(path: Path, pieces: Iterable[Piece]) -> None:
+def write_failures(path: StorePath, pieces: Iterable[Piece]) -> None:
     """One JSON line a failed study: study, stage, reason, message."""
     lines = [
         json.dumps(
@@ -99,21 +102,22 @@ def write_failures(path: Path, pieces: Iterable[Piece]) -> None:
     publish(path, "".join(f"{line}\n" for line in lines).encode())
 
 
-def write_series(path: Path, pieces: Iterable[Piece]) -> None:
+def write_series(path: StorePath, pieces: Iterable[Piece]) -> None:
     """Table of every series seen, chosen or not, and why; sorted by study and series."""
-    rows = [{"study_id": piece.study_id, **row} for piece in pieces for row in piece.series]
-    table = pd.DataFrame(rows, columns=list(SERIES_TYPES)).astype(SERIES_TYPES)
+    table = build_table(({"study_id": piece.study_id, **row} for piece in pieces for row in piece.series), SERIES_TYPES)
     table = table.sort_values(["study_id", "series"], kind="stable").reset_index(drop=True)
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     publish(path, buffer.getvalue())
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: StorePath) -> str:
     """SHA-256 of a file's bytes.
 
     Raises:
         OSError: Where the file cannot be read.
     """
+    if isinstance(path, StoreUrl):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from preprocess.errors import InputError
+from preprocess.store_place import StorePath, local_place
+
 
 @dataclass(frozen=True)
 class PrivatePlaces:
@@ -19,13 +22,24 @@ class PrivatePlaces:
     index: Path
 
 
-def private_places(out: Path, key_file: Path | str | None = None) -> PrivatePlaces:
+def private_places(out: StorePath, key_file: Path | str | None = None) -> PrivatePlaces:
     """Beside the store, or beside a key file that lies elsewhere.
 
     Args:
-        out: Folder of the store.
+        out: Place of the store.
         key_file: The key's file; by default `<out>.key`.
+
+    Raises:
+        InputError: The store lies at a URL and no `key_file` is given: the private files stay on this machine.
     """
-    name = out.resolve().name
-    key = Path(key_file) if key_file is not None else out.with_name(f"{name}.key")
+    if key_file is not None:
+        key = local_place(key_file, "key_file")
+    elif isinstance(out, Path):
+        key = out.with_name(f"{out.resolve().name}.key")
+    else:
+        raise InputError(
+            f"a store at {out} needs key_file=PATH: the key, the map of identifiers and the archive's index lie there, "
+            "on this machine's disk"
+        )
+    name = out.resolve().name if isinstance(out, Path) else out.name
     return PrivatePlaces(key, key.with_name(f"{name}.ids.csv"), key.with_name(f"{name}.index.sqlite"))

@@ -1,5 +1,6 @@
-"""Files appear whole or not at all: written beside their place, flushed to disk, then renamed."""
+"""Files appear whole or not at all: written beside their place, flushed to disk, then renamed; or uploaded whole."""
 
+import io
 import os
 import socket
 import tempfile
@@ -9,26 +10,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from preprocess.store_place import StorePath, StoreUrl
+
 _ABANDONED_SECONDS = 24 * 3600
 
 
-def publish(path: Path, data: bytes) -> None:
+def publish(path: StorePath, data: bytes) -> None:
     """Write a file in one step that no reader and no kill can see half of; see `publishing`."""
+    if isinstance(path, StoreUrl):
+        path.write_bytes(data)
+        return
     with publishing(path) as stream:
         stream.write(data)
 
 
 @contextmanager
-def publishing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
+def publishing(path: StorePath, *, private: bool = False) -> Iterator[BinaryIO]:
     """Give a stream whose content becomes the file when the block ends without an error.
 
     Args:
-        path: The file; replaced if it is there.
+        path: The file; replaced if it is there. At a URL it is uploaded at the end of the block.
         private: Only its owner may read it.
 
     Raises:
         OSError: The file system refuses; nothing is left behind.
     """
+    if isinstance(path, StoreUrl):
+        buffer = io.BytesIO()
+        yield buffer
+        path.write_bytes(buffer.getvalue())
+        return
     prefix = f".{path.name[:80]}.{_host()}-{os.getpid()}-"
     descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=path.parent)
     temporary = Path(name)
@@ -46,8 +57,8 @@ def publishing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     _flush_folder(path.parent)
 
 
-def remove_leftovers(folder: Path) -> int:
-    """Delete what killed writers left in a folder; files of writers that still run are kept.
+def remove_leftovers(folder: StorePath) -> int:
+    """Delete what killed writers left in a folder; files of writers that still run are kept. A URL has no leftovers.
 
     Args:
         folder: Folder that `publish` wrote into.
@@ -55,6 +66,8 @@ def remove_leftovers(folder: Path) -> int:
     Returns:
         Number of files deleted.
     """
+    if isinstance(folder, StoreUrl):
+        return 0
     removed = 0
     for path in sorted(folder.glob(".*.tmp")):
         host, _, rest = path.name.rsplit(".", 2)[1].rpartition(f"{_host()}-")

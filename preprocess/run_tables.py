@@ -14,13 +14,14 @@ from preprocess.study import Settings
 _VERSIONED = ("ctvlp", "numpy", "scipy", "pydicom", "python-gdcm", "nibabel", "zarr", "dask", "totalsegmentator")
 
 
-def write_tables(settings: Settings, *, counts: Mapping[str, Any], seconds: float) -> None:
+def write_tables(settings: Settings, *, counts: Mapping[str, Any], seconds: float, leave_damaged: bool = False) -> None:
     """Manifest, failures and series, made anew from the studies' files and pieces, and `run.json`.
 
     Args:
         settings: Of the run.
         counts: What the run found and did.
         seconds: How long it took.
+        leave_damaged: See `manifest.build_manifest`.
 
     Raises:
         InputError: Where the store cannot be written.
@@ -46,7 +47,7 @@ def write_tables(settings: Settings, *, counts: Mapping[str, Any], seconds: floa
         "seconds_by_stage": stages,
     }
     try:
-        write_manifest(store, preferences)
+        write_manifest(store, preferences, leave_damaged=leave_damaged)
         write_failures(store / "failures.jsonl", pieces)
         write_series(store / "series.parquet", pieces)
         publish(store / "run.json", (json.dumps(run, indent=1, sort_keys=True) + "\n").encode())

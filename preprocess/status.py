@@ -11,6 +11,8 @@ from preprocess.errors import InputError
 from preprocess.index import ArchiveIndex
 from preprocess.pieces import read_piece
 from preprocess.places import private_places
+from preprocess.store import Store
+from preprocess.store_place import StorePath, StoreUrl, in_turn
 
 RECENT = 500
 """Latest records that the rate is told from."""
@@ -41,11 +43,11 @@ class Status:
     idle_seconds: float | None
 
 
-def store_status(store: Path | str, *, key_file: Path | str | None = None, now: float | None = None) -> Status:
+def store_status(store: StorePath | str, *, key_file: Path | str | None = None, now: float | None = None) -> Status:
     """How far a store is; writes nothing.
 
     Args:
-        store: Its folder.
+        store: Its place.
         key_file: Where the key lies, if not beside the store: the archive's index, which tells how many studies there
             are, lies beside it.
         now: Seconds since the epoch; by default the clock's.
@@ -53,13 +55,11 @@ def store_status(store: Path | str, *, key_file: Path | str | None = None, now: 
     Raises:
         InputError: There is no store.
     """
-    folder = Path(store) / "studies"
-    if not folder.is_dir():
-        raise InputError(f"store={store}: no store there (it has no folder `studies`)")
+    folder = Store(store).path / "studies"
     done, reasons = 0, Counter[str]()
     times: list[float] = []
-    for name, recorded in _records(folder):
-        piece = read_piece(folder, name)
+    records = in_turn(folder, lambda record: (read_piece(folder, record[0]), record[1]), _records(folder))
+    for piece, recorded in records:
         if piece is None:
             continue
         done += piece.status == "done"
@@ -67,7 +67,7 @@ def store_status(store: Path | str, *, key_file: Path | str | None = None, now: 
         (heapq.heappush if len(times) < RECENT else heapq.heappushpop)(times, recorded)
     failed = reasons.total()
     now = max([time.time() if now is None else now, *times])
-    total = _total(Path(store), key_file)
+    total = _total(folder.parent, key_file)
     rate = _rate(sorted(times), now)
     left = None if total is None else max(total - done - failed, 0)
     return Status(
@@ -81,8 +81,12 @@ def store_status(store: Path | str, *, key_file: Path | str | None = None, now: 
     )
 
 
-def _records(folder: Path) -> Iterator[tuple[str, float]]:
+def _records(folder: StorePath) -> Iterator[tuple[str, float]]:
     """Names of the recorded studies, and when each was recorded."""
+    if isinstance(folder, StoreUrl):
+        listed = ((name, facts.st_mtime) for name, facts in folder.list_files().items())
+        yield from ((name.removesuffix(".json"), changed) for name, changed in listed if name.endswith(".json"))
+        return
     for path in folder.glob("*.json"):
         if path.name[0] != ".":
             try:
@@ -102,7 +106,7 @@ def _rate(times: list[float], now: float) -> float | None:
     return (len(times) - start - 1) / seconds * 3600 if seconds > 0 else None
 
 
-def _total(store: Path, key_file: Path | str | None) -> int | None:
+def _total(store: StorePath, key_file: Path | str | None) -> int | None:
     try:
         index = ArchiveIndex(private_places(store, key_file).index, read_only=True)
     except InputError:

@@ -1,14 +1,15 @@
 """The store: where its files lie, and how they are read."""
 
+import io
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
 from preprocess.crops import Crop
 from preprocess.errors import InputError, StoreError
+from preprocess.store_place import StorePath, StoreUrl, store_place
 from preprocess.study_file import SUFFIX, StudyFile
 from preprocess.study_writer import StoredVolume, write_study_file
 
@@ -17,7 +18,7 @@ __all__ = ["Crop", "Store", "StoreError", "StoredVolume", "StudyFile", "study_pa
 TextTable = Literal["anatomies", "labels", "sentences", "evidence", "links"]
 
 
-def study_path(store: Path, study_id: str) -> Path:
+def study_path(store: StorePath, study_id: str) -> StorePath:
     """Where a study's file lies.
 
     Raises:
@@ -30,7 +31,9 @@ def study_path(store: Path, study_id: str) -> Path:
     return store / "studies" / f"{study_id}{SUFFIX}"
 
 
-def write_study(store: Path, study_id: str, attributes: Mapping[str, Any], volumes: Mapping[str, StoredVolume]) -> Path:
+def write_study(
+    store: StorePath, study_id: str, attributes: Mapping[str, Any], volumes: Mapping[str, StoredVolume]
+) -> StorePath:
     """Write a study's file, published in one step; the same input gives the same bytes.
 
     Args:
@@ -55,15 +58,19 @@ class Store:
     """A store open for reading; it holds no open file, so that it can be handed to other processes.
 
     Args:
-        path: Folder of the store.
+        path: Folder or URL of the store, see `store_place.store_place`.
 
     Raises:
-        InputError: The folder is no store.
+        InputError: There is no store, or its place cannot be reached.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        if not (self.path / "studies").is_dir():
+    def __init__(self, path: StorePath | str) -> None:
+        self.path = store_place(path)
+        try:
+            found = (self.path / "studies").is_dir()
+        except OSError as error:
+            raise InputError(f"store={path} cannot be read: {error.strerror or error}") from error
+        if not found:
             raise InputError(f"store={path}: no store there (it has no folder `studies`)")
 
     def study_ids(self) -> list[str]:
@@ -75,10 +82,10 @@ class Store:
         """One study, open for reading.
 
         Raises:
-            StoreError: The store has no file of this study.
+            StoreError: The store has no file of this study; at a URL, this is noticed when the file is first read.
         """
         path = study_path(self.path, study_id)
-        if not path.is_file():
+        if not isinstance(path, StoreUrl) and not path.is_file():
             raise StoreError(f"study {study_id}: the store {self.path} has no file {path.name}")
         return StudyFile(path, study_id)
 
@@ -102,9 +109,9 @@ class Store:
         """A table of the reports' text (`text/<name>.parquet`)."""
         return self._parquet(self.path / "text" / f"{name}.parquet")
 
-    def _parquet(self, path: Path) -> pd.DataFrame:
+    def _parquet(self, path: StorePath) -> pd.DataFrame:
         try:
-            return pd.read_parquet(path)
+            return pd.read_parquet(io.BytesIO(path.read_bytes()) if isinstance(path, StoreUrl) else path)
         except FileNotFoundError as error:
             raise StoreError(f"{path} is missing: the store is not complete, run `ctvlp preprocess` again") from error
         except (OSError, ValueError) as error:

@@ -4,9 +4,11 @@ The few bytes of an array are taken straight from the zip file, since zarr's eve
 plain zarr opens the same files.
 """
 
+import io
 import json
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +20,8 @@ from numcodecs import Zstd
 from preprocess.crops import Crop, SourceGrid
 from preprocess.errors import StoreError
 from preprocess.geometry import Affine
+from preprocess.range_file import RangeFile
+from preprocess.store_place import StorePath, StoreUrl
 from preprocess.volume import LabelMap
 
 SCHEMA_VERSION = 1
@@ -35,19 +39,23 @@ _NOT_ANATOMIES = ("labels", "overview", "volume")
 class StudyFile:
     """One study of a store, open for reading; the file is opened on first use, in each process anew.
 
+    What a file at a URL does not give, because it cannot be reached, is an `OSError`: it says nothing of the study.
+
     Args:
         path: `<study_id>.zarr.zip`.
         study_id: Named in errors.
+        content: The file's bytes, where they are at hand.
     """
 
-    def __init__(self, path: Path, study_id: str) -> None:
+    def __init__(self, path: StorePath, study_id: str, content: bytes | None = None) -> None:
         self.path = path
         self.study_id = study_id
+        self._content = content
         self._archive: zipfile.ZipFile | None = None
         self._process = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "study_id": self.study_id, "_archive": None, "_process": 0}
+        return {**self.__dict__, "_archive": None, "_process": 0}
 
     def __enter__(self) -> Self:
         return self
@@ -99,6 +107,7 @@ class StudyFile:
         Raises:
             StoreError: The crop is missing or damaged.
         """
+        self._fetch(lambda entry: entry.startswith(f"{volume}/{anatomy}/"))
         attributes = self.anatomy_attributes(volume, anatomy)
         try:
             grid = attributes["source_grid"]
@@ -135,14 +144,27 @@ class StudyFile:
         """Another array of a volume, such as `volume`, and its affine."""
         return self._array(f"{volume}/{name}")
 
+    def fetch_attributes(self) -> None:
+        """Get the attributes of all that the study has at once, where its file lies at a URL."""
+        self._fetch(lambda entry: entry.endswith("/zarr.json") and entry.count("/") < 3)
+
     def _open(self) -> zipfile.ZipFile:
         if self._archive is None or self._process != os.getpid():
             try:
-                self._archive = zipfile.ZipFile(self.path)
+                self._archive = zipfile.ZipFile(self._file())
+            except FileNotFoundError as error:
+                raise StoreError(f"study {self.study_id}: the store has no file {self.path.name}") from error
             except (OSError, zipfile.BadZipFile) as error:
+                self._raise_unreached(error)
                 raise StoreError(f"study {self.study_id}: {self.path.name} cannot be opened: {error}") from error
             self._process = os.getpid()
         return self._archive
+
+    def _file(self) -> Path | RangeFile | io.BytesIO:
+        """What the zip file is read from."""
+        if self._content is not None:
+            return io.BytesIO(self._content)
+        return RangeFile(self.path) if isinstance(self.path, StoreUrl) else self.path
 
     def _names(self) -> list[str]:
         return self._open().namelist()
@@ -153,7 +175,24 @@ class StudyFile:
         except KeyError as error:
             raise self._damaged(what, f"{entry} is missing") from error
         except (OSError, zipfile.BadZipFile, EOFError) as error:
+            self._raise_unreached(error)
             raise self._damaged(what, str(error)) from error
+
+    def _raise_unreached(self, error: Exception) -> None:
+        if isinstance(self.path, StoreUrl) and isinstance(error, OSError):
+            raise error
+
+    def _fetch(self, wanted: Callable[[str], bool]) -> None:
+        """Gets entries of a file at a URL, for the reads that follow; a local file is left to the system."""
+        if isinstance(self.path, Path):
+            return
+        archive = self._open()
+        file: Any = archive.fp
+        if isinstance(file, RangeFile):
+            entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
+            stops = [*(entry.header_offset for entry in entries[1:]), archive.start_dir]
+            spans = zip(entries, stops, strict=True)
+            file.fetch((entry.header_offset, stop) for entry, stop in spans if wanted(entry.filename))
 
     def _node(self, place: str) -> dict[str, Any]:
         try:

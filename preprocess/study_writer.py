@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from zarr.storage import MemoryStore
 from preprocess.crops import Crop
 from preprocess.geometry import Affine
 from preprocess.publish import publish
+from preprocess.store_place import StorePath
 from preprocess.study_file import ROOT_KEYS, SCHEMA_VERSION, VOLUME_KEYS
 from preprocess.volume import LabelMap
 
@@ -50,7 +50,7 @@ class StoredVolume:
     volume: tuple[npt.NDArray[np.int16], Affine] | None = None
 
 
-def write_study_file(path: Path, attributes: Mapping[str, Any], volumes: Mapping[str, StoredVolume]) -> None:
+def write_study_file(path: StorePath, attributes: Mapping[str, Any], volumes: Mapping[str, StoredVolume]) -> None:
     """Write one study; the same input gives the same bytes.
 
     Args:
