@@ -26,7 +26,7 @@ from preprocess.simulate.planted import Planted, left_over, plant_identifiers
 from preprocess.simulate.report import Statement, write_report
 from preprocess.simulate.site import SiteName, load_site
 from preprocess.simulate.wording import load_wording
-from preprocess.vocabulary import load_vocabulary
+from preprocess.vocabulary_files import load_vocabulary
 
 LANGUAGES: tuple[Language, ...] = ("en", "de")
 
@@ -79,14 +79,14 @@ def measure_recall(texts: Sequence[str], seed: int, site: SiteName, show: int) -
                 place = planted.find(identifier.written)
                 misses.append((identifier, (*left, planted[max(0, place - 40) : place + 60])))
         if index % 4 == 0:
-            before, after = reader.read(planted).labels, reader.read(cleaned).labels
+            before, after = reader.read(text).labels, reader.read(cleaned).labels
             labels.update(before[name] == after[name] for name in before)
     total = sum(counts.values())
     for kind, known in sorted({(kind, known) for kind, known, _ in counts}):
         found, missed = counts[kind, known, True], counts[kind, known, False]
         print(f"{kind:12s} {'known' if known else 'by rule':8s} {found / (found + missed):8.4f}  of {found + missed}")
     print(f"{'all':21s} {1 - len(misses) / total:8.4f}  of {total} in {len(texts)} reports")
-    print(f"labels that differ before and after removing: {labels[False]} of {labels.total()}")
+    print(f"labels that differ from those of the report before planting: {labels[False]} of {labels.total()}")
     for identifier, left in misses[:show]:
         print(f"missed {identifier.kind} {identifier.written!r}: {left}")
 

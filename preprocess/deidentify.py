@@ -1,15 +1,20 @@
 """Removes what gives away a person, a day or a place from a report's text, before anything is derived from it."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from preprocess.identifier_addresses import AddressFinder
 from preprocess.identifier_cues import WORD, Span
+from preprocess.identifier_given_names import GivenNameFinder
+from preprocess.identifier_initials import InitialsFinder
 from preprocess.identifier_names import NameFinder
 from preprocess.identifier_numbers import NumberFinder
 from preprocess.identifier_places import PlaceFinder
+from preprocess.identifier_towns import TownFinder
 from preprocess.identifier_words import load_identifier_words
 from preprocess.known_identifiers import NOTHING_KNOWN, KnownFinder, KnownIdentifiers
 from preprocess.phrases import fold
@@ -61,8 +66,8 @@ class Deidentifier:
     def __init__(self, languages: tuple[str | Path, ...] = LANGUAGES) -> None:
         words = load_identifier_words(languages)
         self._dates, self._names = DateFinder(words), NameFinder(words)
-        self._numbers, self._places = NumberFinder(words), PlaceFinder(words)
-        self._known = KnownFinder(words)
+        self._numbers, self._places, self._addresses = NumberFinder(words), PlaceFinder(words), AddressFinder(words)
+        self._known, self._initials, towns = KnownFinder(words), InitialsFinder(words, self._names), TownFinder(words)
         self._number_endings = tuple(words.number_endings)
         self._at: dict[str, tuple[Finder, ...]] = {}
         self._remembered: dict[str, tuple[Finder, ...]] = {}
@@ -74,7 +79,12 @@ class Deidentifier:
             (names.contacts.first_words, names.at_contact),
             (names.roles.first_words, names.at_role),
             (names.degrees.first_words, names.at_degree),
-            (words.given_names, names.at_given_name),
+            (names.relatives.first_words, names.at_relative),
+            (words.given_names, GivenNameFinder(words, names).at_given_name),
+            (self._initials.signers.first_words, self._initials.at_signer),
+            (towns.first_words, towns.at_town),
+            (places.rooms.first_words, places.at_room),
+            (places.address_labels.first_words, places.at_address_label),
             (numbers.records.first_words, numbers.at_record),
             (numbers.phones.first_words, numbers.at_phone),
             (places.street_words.first_words, places.at_street_word),
@@ -94,6 +104,7 @@ class Deidentifier:
             text: Of one report.
             known: Identifiers of its patient and study.
         """
+        text = unicodedata.normalize("NFC", text)
         spans = _merged(text, self.find(text, known))
         if not spans:
             return Deidentified(text, {})
@@ -112,10 +123,12 @@ class Deidentifier:
         for digits in DIGITS.finditer(text):
             if sum(map(str.isdigit, digits[0])) >= LEAST_DIGITS:
                 found += self._numbers.in_digits(text, *digits.span())
-                found += self._places.in_digits(text, *digits.span())
-        found += self._places.british(text)
+                found += self._addresses.in_digits(text, *digits.span())
+        found += self._addresses.anywhere(text, folded)
         found += self._numbers.links(text, folded)
-        found += self._names.uncued(text, folded)
+        found += self._names.uncued(text)
+        found += self._initials.with_surname(text, folded)
+        found += self._initials.alone(text)
         for word in words:
             for finder in self._finders(word):
                 for start in _places_of(word, folded):

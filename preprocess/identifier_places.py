@@ -1,4 +1,4 @@
-"""Finds addresses and names of hospitals in reports."""
+"""Finds streets, rooms and names of hospitals in reports by the words that belong to them."""
 
 import re
 from collections.abc import Iterator
@@ -8,38 +8,39 @@ from preprocess.identifier_words import IdentifierWords
 from preprocess.phrases import fold
 
 BEFORE = 72
-NO_STATES = ("CT", "MR", "HU", "US")
-_TOWN = rf"{NAME}(?:[ -](?:am|an der|im|in|bei|ob der|vor der|upon|on|{NAME})\b){{0,2}}(?:[ -]{NAME})?"
-POSTCODE = re.compile(rf"(?<![\w.,/+-])(?:(?:D|A|CH|DE)[ -]{{1,2}}\d{{4,5}}|\d{{5}}) (?P<town>{_TOWN})")
-US_TOWN = re.compile(rf"{NAME}(?: {NAME}){{0,2}},? (?P<state>[A-Z]{{2}}) \d{{5}}(?:-\d{{4}})?(?![\w])")
-UK_TAIL = re.compile(r"(?!1ST|2ND|3RD|[04-9]TH)\d[ABD-HJLNP-UW-Z]{2}(?!\w)")
-UK_HEAD = re.compile(rf"(?<!\w)(?:{NAME},? )?[A-Z]{{1,2}}\d[A-Z\d]? $")
-GERMAN_HOUSE = re.compile(
-    rf"(?<![\w]){NAME}(?: {NAME})? \d{{1,4}}\s?[a-z]?,?\s{{1,2}}(?=(?:(?:D|A|CH)-)?\d{{4,5}} {NAME})"
+ROOM = re.compile(
+    r"(?:\s?(?i:no|nr)\b\.?)?[\s.:#]{0,4}(?:[A-Z]{1,2}[-.]?)?\d{1,4}(?:[.\-/]\d{1,4})?[a-zA-Z]?(?![\w/%]|[.,]\d)"
 )
+FIELD = re.compile(r"(?:[ \t]{0,4}[:=][ \t]{0,6}|[ \t]{2,}|\t)(?P<field>[^\s\[](?:[^\n\t ]| (?! )){2,70})")
+LEAST_LETTERS = 4
+COLUMN = re.compile(r"(?:^|\n|\t|[ ]{2})$")
+GOES_ON = re.compile(rf"(?:, {NAME}(?: {NAME})?(?=[,.;\n]| \d{{4,6}}|$))?(?:,? \d{{4,6}}(?!\d|[.,]\d))?")
+"""Suburb and postal code behind a street."""
 
 
 class PlaceFinder:
-    """Finds streets with their number, postal codes with their town, and hospitals.
+    """Finds streets with their number, rooms with theirs, labelled addresses, and hospitals.
 
     Args:
         words: Of the languages.
     """
 
     def __init__(self, words: IdentifierWords) -> None:
-        self._words = words
+        self._words, self._no_name = words, words.terms | words.counted | words.ordinary
         endings = "|".join(sorted(map(re.escape, words.street_endings), key=len, reverse=True)) or "(?!)"
         self._endings = tuple(ending.rstrip(".") for ending in words.street_endings)
-        number = r"\d{1,4}(?:\s?[a-z](?!\w))?(?:\s?[-\u2013]\s?\d{1,4})?"
+        number = r"\d{1,4}(?:\s?[a-z](?!\w))?(?:\s?[-\u2013/]\s?\d{1,4}){0,3}"
         lead = rf"(?:{UPPER}[\w.]*[ -]){{0,2}}{UPPER}?\w*"
         self._street = re.compile(rf"(?<!{LETTER})(?P<name>{lead}(?i:{endings})) ?{number}")
         self._unit = re.compile(
             r"[.,]\d|\s?(?:" + "|".join(map(re.escape, sorted(words.units, key=len, reverse=True))) + r")(?!\w)"
         )
-        self._house = re.compile(rf"(?<![\w.,])\d{{1,5}}[A-Za-z]?,? (?:{UPPER}[\w.'\u2019-]*[ ]){{1,4}}$")
+        self._house = re.compile(
+            rf"(?<![\w.,])\d{{1,5}}[A-Za-z]?,? (?:(?:{UPPER}[\w.'\u2019-]*|\d{{1,3}}(?:st|nd|rd|th))[ ]){{1,4}}$"
+        )
         self._flat = re.compile(r",? (?:Apt|Apartment|Flat|Suite|Unit|Floor)\.? ?#?\d{1,5}[A-Za-z]?(?!\w)")
         links = "|".join(sorted(map(re.escape, words.institution_links), key=len, reverse=True))
-        link = rf"(?:(?:{links})[ ])"
+        link = rf"(?:(?:{links}|&)[ ])"
         saint = r"(?:St\.?|Sankt|Saint|SS\.)[ -]?"
         word = rf"(?:(?:{saint})?{NAME}(?:['\u2019]s)?|{UPPER}\.)"
         self._ahead = re.compile(rf"(?<!\w)(?P<name>{word}(?:[ -]{link}{{0,2}}{word}){{0,4}})[ -]$")
@@ -47,29 +48,10 @@ class PlaceFinder:
         self._before = re.compile(rf"[ ]{link}{{0,3}}(?P<name>{word}(?:[ -]{link}{{0,2}}{word}){{0,3}})")
         self._compound = tuple(word for word in words.institutions_after if " " not in word and len(word) > 5)
         self.endings = (*self._endings, *self._compound)
+        self.rooms, self.address_labels = CueSet(words.rooms), CueSet(words.address_labels)
         self.street_words = CueSet(words.street_words)
         self.after = CueSet(words.institutions_after)
         self.before = CueSet(words.institutions_before)
-
-    def in_digits(self, text: str, start: int, end: int) -> Iterator[Span]:
-        """Yield towns with their postal code, near a stretch of digits at `start` to `end`."""
-        low, high = max(0, start - 48), min(len(text), end + 48)
-        for match in POSTCODE.finditer(text, low, high):
-            town = WORDS.findall(fold(match["town"]))
-            if town[0] not in self._words.ordinary and town[0] not in self._words.units and len(town[0]) > 2:
-                yield *match.span(), "address"
-        for match in US_TOWN.finditer(text, low, high):
-            if match["state"] not in NO_STATES:
-                yield *match.span(), "address"
-        for match in GERMAN_HOUSE.finditer(text, low, high):
-            yield match.start(), match.start() + len(match[0].rstrip(", \n")), "address"
-
-    def british(self, text: str) -> Iterator[Span]:
-        """Yield British postal codes, with the town before them."""
-        for tail in UK_TAIL.finditer(text):
-            low = max(0, tail.start() - 40)
-            if head := UK_HEAD.search(text[low : tail.start()]):
-                yield low + head.start(), tail.end(), "address"
 
     def at_ending(self, text: str, folded: str, start: int, word: str) -> Iterator[Span]:
         """Yield the street whose name ends with a word at `start`, with its number; and a hospital of one word."""
@@ -94,7 +76,25 @@ class PlaceFinder:
             return
         flat = self._flat.match(text, end)
         last = flat.end() if flat else end
-        yield low + match.start(), last - (text[last - 1] == "."), "address"
+        more = GOES_ON.match(text, last)
+        end = more.end() if more is not None and more[0] else last - (text[last - 1] == ".")
+        yield low + match.start(), end, "address"
+
+    def at_room(self, text: str, folded: str, start: int, first: str) -> Iterator[Span]:
+        """Yield room, bed or ward with its number."""
+        end = self.rooms.end(text, start, first)
+        match = None if end is None else ROOM.match(text, end)
+        if match is not None and not self._unit.match(folded, match.end()):
+            yield start, match.end(), "address"
+
+    def at_address_label(self, text: str, folded: str, start: int, first: str) -> Iterator[Span]:
+        """Yield what stands behind a label such as "Address:" to the end of its line or column, unless medical."""
+        end = self.address_labels.end(text, start, first)
+        match = None if end is None or not COLUMN.search(text[max(0, start - 3) : start]) else FIELD.match(text, end)
+        if match is not None:
+            words = [word for word in WORDS.findall(fold(match["field"])) if len(word) >= LEAST_LETTERS]
+            if words and self._no_name.isdisjoint(words):
+                yield *match.span("field"), "address"
 
     def at_institution(self, text: str, folded: str, start: int, first: str) -> Iterator[Span]:
         """Yield a hospital whose own word ("Hospital") begins at `start` behind its name."""

@@ -1,5 +1,6 @@
 """The words by which identifiers are found in reports, read from the data files of one or several languages."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -13,6 +14,8 @@ from preprocess.phrases import fold
 
 FILE = "identifiers.yaml"
 MONTHS = 12
+DATA = Path(str(files("preprocess"))) / "data"
+WORD = re.compile(r"[^\W\d_]+")
 SINGLE = ("given_names", "ordinary", "surnames", "person_words", "eponyms", "eponym_heads", "counted")
 """Keys whose entries are single words."""
 
@@ -36,7 +39,9 @@ class IdentifierWords:
         name_labels: What stands before a colon and a name.
         signatures: What stands before the name of someone who signs.
         contacts: What stands before the name of someone who was spoken to.
+        relatives: Who somebody is to the patient, before or behind a name.
         roles: Professions before or behind a name.
+        signers: What stands before the initials of someone who dictated, typed or signed.
         credentials: Degrees behind a name.
         particles: Small words inside names.
         given_names: Frequent given names.
@@ -54,6 +59,10 @@ class IdentifierWords:
         institutions_after: A hospital's own word behind its name.
         institutions_before: A hospital's own word before its name.
         institution_links: Small words inside such a name.
+        address_labels: What stands before an address, in a line or column of its own.
+        rooms: What stands before the number of a room, a bed or a ward.
+        terms: Words that the report reader knows; they are no name where nothing but a capital speaks for one.
+        towns: Towns, in lower case.
     """
 
     months: tuple[frozenset[str], ...]
@@ -70,7 +79,9 @@ class IdentifierWords:
     name_labels: frozenset[str]
     signatures: frozenset[str]
     contacts: frozenset[str]
+    relatives: frozenset[str]
     roles: frozenset[str]
+    signers: frozenset[str]
     credentials: frozenset[str]
     particles: frozenset[str]
     given_names: frozenset[str]
@@ -88,9 +99,13 @@ class IdentifierWords:
     institutions_after: frozenset[str]
     institutions_before: frozenset[str]
     institution_links: frozenset[str]
+    address_labels: frozenset[str]
+    rooms: frozenset[str]
+    terms: frozenset[str]
+    towns: frozenset[str]
 
 
-KEYS = {field.name for field in fields(IdentifierWords)}
+KEYS = {field.name for field in fields(IdentifierWords)} - {"terms", "towns"}
 
 
 @lru_cache
@@ -108,11 +123,25 @@ def load_identifier_words(languages: tuple[str | Path, ...] = ("en", "de")) -> I
     parts = [_read_language(_path(language)) for language in languages]
     months = tuple(frozenset().union(*(part["months"][month] for part in parts)) for month in range(MONTHS))
     joined = {key: frozenset().union(*(part[key] for part in parts)) for key in KEYS - {"months"}}
-    return IdentifierWords(months=months, **joined)
+    joined["given_names"] |= _listed("given_names")
+    return IdentifierWords(months=months, terms=_reader_words(), towns=_listed("towns"), **joined)
+
+
+def _listed(name: str) -> frozenset[str]:
+    """Entries of a shipped list, one a line."""
+    text = (DATA / f"{name}.txt").read_text(encoding="utf-8")
+    return frozenset(line for line in text.splitlines() if not line.startswith("#"))
+
+
+def _reader_words() -> frozenset[str]:
+    """Words in the report reader's data files, singular and plural."""
+    paths = [path for path in sorted(DATA.glob("*/*.yaml")) if path.name != FILE]
+    words = {word for path in paths for word in WORD.findall(fold(path.read_text(encoding="utf-8")))}
+    return frozenset(words | {f"{word}s" for word in words if len(word) > 2})
 
 
 def _path(language: str | Path) -> Path:
-    shipped = Path(str(files("preprocess"))) / "data" / str(language) / FILE
+    shipped = DATA / str(language) / FILE
     return shipped if isinstance(language, str) and shipped.is_file() else Path(language) / FILE
 
 

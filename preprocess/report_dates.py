@@ -21,6 +21,24 @@ COMPACT = re.compile(
     rf"{_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])|(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2]){_YEAR}"
 )
 SPACED = re.compile(rf"(?<![\d.,])\d{{1,2}}\s?([./-])\s?\d{{1,2}}\s?\1\s?{_YEAR}(?!\d)")
+_ROMAN = r"(?:I{1,3}|IV|VI{0,3}|IX|XI{0,2})"
+UNUSUAL = re.compile(
+    rf"(?<![\w.,/-])(?:\d{{1,2}}[./-]\s?{_ROMAN}[./-]\s?(?:{_YEAR}|\d\d)(?!\d)"
+    r"|\d{1,2}[./-]\d{1,2}[./-]['\u2019]\d\d(?!\d)|0[1-9]/[0-3]\d(?![\d/])"
+    rf"|(?:0[1-9]|[12]\d|3[01]) (?:0[1-9]|1[0-2]) {_YEAR}(?!\d)"
+    rf"|(?:Q[1-4]|KW ?\d{{1,2}})[ /]{_YEAR}(?!\d)|{_ROMAN}/{_YEAR}(?!\d)"
+    r"|(?<=\()(?:(?:1[3-9]|2\d|3[01])/(?:0?[1-9]|1[0-2])|(?:0?[1-9]|1[0-2])/(?:1[3-9]|2\d|3[01]))(?=\)| \d\d?:\d\d))"
+)
+"""30.VI.2018, 12/03/'19, Q3 2019, 03/19, II/2017, 29 02 1980, (24/6)."""
+
+GERMAN = re.compile(r"\b(?:und|der|die|das|kein|keine|mit|nicht|bei|zur|ist|wurde|links|rechts|nach)\b")
+DAY_MONTH = re.compile(
+    r"(?<![\d.,/])(?:(?:[12]\d|3[01]|0?[1-9])\.0[1-9]\."
+    r"|(?<=[,)] )(?:[12]\d|3[01]|0?[1-9])\.\s?(?:1[0-2]|[1-9])\.)(?=[\s,;)]|$)"
+    r"|(?<![\d.,/])(?:[12]\d|3[01]|0?[1-9])\.(?:1[0-2]|0?[1-9])\.(?=\s?(?:und|bis|/|[-\u2013]|,)\s?\d{1,2}\.\s?\d{1,2}\.)"
+)
+"""A day without its year in German, where decimals have commas: with a nought, or behind a comma."""
+
 YEAR = re.compile(r"[12][09]\d\d(?![\w]|[.,]\d)")
 LAST_WORD = re.compile(r"([^\W\d_]+)[\s.:'(]*$")
 NEXT_WORD = re.compile(r"[ \t\-]{0,2}([^\W\d_]+\d?|%|\u00d7)(?![/\w])")
@@ -43,9 +61,10 @@ class DateFinder:
         self._words = words
         self.cues = CueSet(words.date_cues)
         self.ages = frozenset(re.split(r"\W", word)[0] for word in words.age_units)
+        self._aged = re.compile(r"(?<!\w)(?:age|aged|alter)[ :]{1,3}(?P<age>\d{2,3})(?![\w/]|[.,]\d)")
         self.months = frozenset(name for names in words.months for name in names)
-        day = r"\d{1,2}(?:\s?[-\u2013]\s?\d{1,2})?(?:st|nd|rd|th)?"
-        short = r"['\-/.]\d\d(?![\d:]|[.,]\d)"
+        day = r"\d{1,2}(?:\s?[-\u2013]\s?\d{1,2})?(?:st|nd|rd|th|ten|ter)?"
+        short = r"(?:\s?['\u2019]|[\-/.])\d\d(?![\d:]|[.,]\d)"
         self._before_month = re.compile(
             rf"(?<![\d.,/-])(?:(?P<year>{_YEAR})[ \-/]|(?P<day>{day})(?P<mark>\s{{1,2}}of\s{{1,2}}|[\s,\-./]{{0,3}}))$",
             re.IGNORECASE,
@@ -61,15 +80,16 @@ class DateFinder:
             r"|[\s,-]{1,2}\d{4}\s?(?:h|hrs|hours|Uhr)(?!\w)",
             re.IGNORECASE,
         )
-        self._partial = re.compile(r"\s{0,2}:?\s{0,2}(?:\d{1,2}\.\s?\d{1,2}(?=\.(?!\d))|\d{1,2}/\d{1,2}(?![\d/]))")
+        self._partial = re.compile(r"[\s:.,]{0,3}(?:\d{1,2}\.\s?\d{1,2}(?=\.(?!\d))|\d{1,2}/\d{1,2}(?![\d/]))")
 
     def find(self, text: str, folded: str) -> Iterator[Span]:
-        """Yield the days that stand in numbers, and years behind a cue.
+        """Yield the days that stand in numbers, years behind a cue, and ages behind theirs.
 
         Args:
             text: The report.
             folded: The same in lower case, character for character.
         """
+        yield from self._unusual(text, folded)
         for clump in CLUMP.finditer(text):
             yield from self._in_clump(text, folded, *clump.span())
         last: int | None = None
@@ -111,7 +131,7 @@ class DateFinder:
             return
         match = self._partial.match(text, end)
         if match is not None and not self._counts(folded, end, match.end()):
-            yield match.end() - len(match[0].lstrip(" \t\n:")), self._with_time(text, match.end()), "date"
+            yield match.end() - len(match[0].lstrip(" \t\n:.,")), self._with_time(text, match.end()), "date"
 
     def at_age(self, text: str, folded: str, start: int, first: str) -> Iterator[Span]:
         """Yield an age above 90 whose unit ("year-old") begins at `start`."""
@@ -119,6 +139,18 @@ class DateFinder:
         if match is not None and OLDEST_AGE < int(match[1]) < OLDEST_AGE + 40:
             low = max(0, start - 6)
             yield low + match.start(1), low + match.end(1), "age"
+
+    def _unusual(self, text: str, folded: str) -> Iterator[Span]:
+        """Yield ages behind a cue, days in rarer forms, and in German days without their year."""
+        for match in self._aged.finditer(folded):
+            if OLDEST_AGE < int(match["age"]) < OLDEST_AGE + 40:
+                yield *match.span("age"), "age"
+        for match in UNUSUAL.finditer(text):
+            yield match.start(), self._with_time(text, match.end()), "date"
+        if GERMAN.search(folded):
+            for match in DAY_MONTH.finditer(text):
+                if not self._counts(folded, *match.span()):
+                    yield *match.span(), "date"
 
     def _in_clump(self, text: str, folded: str, start: int, end: int) -> Iterator[Span]:
         clump = text[start:end]

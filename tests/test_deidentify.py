@@ -17,7 +17,7 @@ from preprocess.known_identifiers import KnownIdentifiers, identifiers_of_row
 from preprocess.lexicon import load_lexicon
 from preprocess.report_reader import read_report
 from preprocess.sentences import split_sentences
-from preprocess.vocabulary import load_vocabulary
+from preprocess.vocabulary_files import load_vocabulary
 
 DEIDENTIFIER = Deidentifier()
 VOCABULARY = load_vocabulary("ct54")
@@ -74,7 +74,34 @@ FOUND = [
     ("University Hospital of Springfield.", "[institution]."),
     ("Städtisches Krankenhaus Kiel.", "[institution]."),
     ("Marienhospital Köln, Klinikum Lindenhof", "[institution], [institution]"),
+    # less beside them
+    (
+        "Results to the daughter, Carla Espinoza. Husband (Heath, husband).",
+        "Results to the daughter, [name]. Husband ([name], husband).",
+    ),
+    ("We told Imogen that. Imogen was glad.", "We told [name] that. [name] was glad."),
+    ("TREMBLAY Sylvie, room C-318", "[name], [address]"),
+    ("smith, james\nct kub", "[name]\nct kub"),
+    ("Dictated sf typed mmk.", "Dictated [name] typed [name]."),
+    ("No bleed.\nJTB/slw", "No bleed.\n[name]"),
+    ("No bleed. O. Kowalewska-Ray was there, A. Brennan.", "No bleed. [name] was there, [name]."),
+    ("FINAL 5/5/20 0815 Wasserman\nNo bleed.", "FINAL [date] 0815 [name]\nNo bleed."),
+    ("PATIENT   BRENNAN MARCEL\nORT   4054 BASEL", "PATIENT   [name]\nORT   [address]"),
+    ('Dr. Max "Bob" Berger came, Drs Patel and Rao.', "[name] came, [name] and [name]."),
+    ("Countersigned by Lin Chen. D/w Hargreaves, geb. Schulze.", "Countersigned by [name]. D/w [name], geb. [name]."),
+    ("Address: Langwies 7\nLiver normal.", "Address: [address]\nLiver normal."),
+    ("Transferred from Letterkenny, lives in Zwickau.", "Transferred from [address], lives in [address]."),
+    ("Kirchgasse 4, 6130 Schwaz und 8008 Z\u00fcrich", "[address] und [address]"),
+    ("Am Markt 3, oder Postfach 11 20; NSW 2000; K1A 0B1", "[address], oder [address]; [address]; [address]"),
+    ("Seen at St Vincent's, at Guy's.", "Seen at [institution], at [institution]."),
+    ("Fax -211, x4411, 504/555-0110, termine.ring.example.de", "Fax [contact], [contact], [contact], [contact]"),
+    ("ACC RMH20CT0016142, #4411", "ACC [id], [id]"),
+    ("am 30.VI.2018, II/2017 und 29 02 1980, zuletzt 25.06.", "am [date], [date] und [date], zuletzt [date]"),
+    ("Mar '19, Q3 2019, spring 2018, (24/6)", "[date], [date], spring [date], ([date])"),
+    ("Ays\u0327e wurde entlassen, Dr. C\u0327elik.", "[name] wurde entlassen, [name]."),
+    ("He was informed. Neither stone nor cyst.", "He was informed. Neither stone nor cyst."),
     # ages
+    ("Age 94, alter: 95 ", "Age 90, alter: 90 "),
     ("A 93-year-old man, 95 years old, 97-jährige", "A 90-year-old man, 90 years old, 90-jährige"),
 ]
 
@@ -92,6 +119,12 @@ UNTOUCHED = [
     "MR Angiography, DR Thorax, MS, 14 Fr Catheter, 8 Fr. Drainage, 24 hr. Control, 5 ms Delay.",
     "Gallenweg 3 mm, Ausflussweg 12 mm. Measuring 12 mm. Klinik und Labor. The hospital course.",
     "78-year-old woman, 92 mm, stage 3A, T2N1M0, 4th rib, 2nd day, 30 minutes, 120 kV, 5 mSv.",
+    "Mason III, Regan-Morrey II, Fisher 3, Denis I fracture. Evans' index 0.3, Ivor Lewis oesophagectomy.",
+    "A. Cholecystitis. B. Hydronephrosis. Vitamin D. Osteopenia. Hepatitis C. Cirrhosis. V. Cava, A. Femoralis.",
+    "Neither mass nor effusion. The mother is well. Typed. Dictated but not read. Nothing else. NAD",
+    "Room air, bed of the gallbladder, level 3, station 7, clinic visit, SUV 4.7. Ratio 3/4, bowel wall 3 mm.",
+    "Location: right lower lobe, 12 mm.\nSite: Segment 4a.\nLocation: T12\nOrt: Leber, 3 cm.",
+    "Supplied by the SMA, caused by infection, in the colon, from the liver, at T12, to the hilum.",
     "White matter, Stone in the gallbladder, long segment, small bowel, Brown fat.",
     "i.v. Kontrastmittel, Stadium Ia, AZ gut, 3. Rippe, 5. Wirbel, z. B. links, ca. 3,5 cm, Nr. 4.",
     "",

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ from preprocess.publish import publish, publishing
 from preprocess.simulate.delivery import UNFINISHED, StudyJob
 from preprocess.simulate.identity import draw_identities, stream
 from preprocess.simulate.mess import clean_row, draw_case, load_cases
+from preprocess.simulate.persona import parse_language
+from preprocess.simulate.planted import Planted
 from preprocess.simulate.prevalence import load_prevalence
 from preprocess.simulate.site import load_site
 from preprocess.simulate.study import StudyRecord, finding_ids, simulate_study
@@ -60,6 +62,7 @@ def simulate_archive(
     seed: int,
     site: str = "A",
     prevalence: str = "default",
+    identifiers: str = "en",
     mess: str = "none",
     workers: int | None = None,
     progress: Progress | None = None,
@@ -72,6 +75,8 @@ def simulate_archive(
         seed: Seed, not negative.
         site: "A" or "B".
         prevalence: "default" or "realistic".
+        identifiers: Language of the persons and places that headers and reports name, "en" or "de"; "none": they name
+            nobody.
         mess: How messy the files are: "none", "real" (cases at the rates of `mess.yaml`), "all", or names of cases with
             commas, which the studies get in turn.
         workers: Processes; the number of cores by default. One works in this process.
@@ -85,8 +90,17 @@ def simulate_archive(
     _check(folder, studies, seed, workers)
     place = load_site(site)
     load_prevalence(prevalence)
+    language = parse_language(identifiers)
     jobs = [
-        StudyJob(identity, seed, site, prevalence, folder.absolute(), draw_case(mess, identity, seed, site))
+        StudyJob(
+            identity,
+            seed,
+            place.name,
+            prevalence,
+            folder.absolute(),
+            draw_case(mess, identity, seed, site),
+            language,
+        )
         for identity in draw_identities(studies, seed, place)
     ]
     try:
@@ -105,7 +119,12 @@ def simulate_archive(
             version=SIMULATOR_VERSION,
             digest=simulator_digest(),
         )
-        options: dict[str, int | str] = {"seed": seed, "site": site, "prevalence": prevalence}
+        options: dict[str, int | str] = {
+            "seed": seed,
+            "site": site,
+            "prevalence": prevalence,
+            "identifiers": identifiers,
+        }
         _write_summary(folder, summary, options if mess == "none" else {**options, "mess": mess})
     except OSError as error:
         raise InputError(f"out={str(folder)!r} cannot be written: {error}") from error
@@ -160,7 +179,7 @@ def _write_tables(folder: Path, records: Sequence[StudyRecord], seed: int) -> No
     truth = folder / "truth"
     keys = [{"study_id": r.identity.study_uid, "patient_id": r.identity.patient_id} for r in records]
     texts = [
-        {**key, "accession_number": r.identity.accession, "report_text": r.report.text}
+        {**key, "accession_number": r.identity.accession, "report_text": r.people.text}
         for key, r in zip(keys, records, strict=True)
     ]
     publish(folder / "archive" / "reports.csv", pd.DataFrame(texts).to_csv(index=False).encode())
@@ -179,6 +198,7 @@ def _write_tables(folder: Path, records: Sequence[StudyRecord], seed: int) -> No
     _write_parquet(truth / "segmenter_failures.parquet", pd.DataFrame(failures, columns=columns))
     headers = [{**key, **record.header} for key, record in zip(keys, records, strict=True)]
     _write_parquet(truth / "headers.parquet", pd.DataFrame(headers))
+    _write_parquet(truth / "planted.parquet", _planted(records))
     split = pd.DataFrame(keys).assign(split=_split(records, seed))
     publish(truth / "split.csv", split.to_csv(index=False).encode())
 
@@ -190,9 +210,20 @@ def _write_mess(folder: Path, jobs: Sequence[StudyJob]) -> None:
     _write_parquet(folder / "truth" / "mess.parquet", pd.DataFrame(rows).astype("string"))
 
 
+def _planted(records: Sequence[StudyRecord]) -> pd.DataFrame:
+    """A row for each identifier in headers and reports: its place ("report" or a DICOM keyword), and what it is."""
+    rows = [
+        {"study_id": r.identity.study_uid, "patient_id": r.identity.patient_id, "place": place, **asdict(one)}
+        for r in records
+        for place, one in r.people.planted
+    ]
+    return pd.DataFrame(rows, columns=["study_id", "patient_id", "place", *(field.name for field in fields(Planted))])
+
+
 def _report_row(record: StudyRecord) -> dict[str, object]:
     report = record.report
     return {
+        "text": report.text,
         "stated": json.dumps(report.stated, sort_keys=True),
         "omitted": list(report.omitted),
         "overcalled": list(report.overcalled),

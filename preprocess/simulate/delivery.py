@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from preprocess.simulate.dicom import SeriesHeader, StudyHeader, build_uid, write_series
 from preprocess.simulate.identity import StudyIdentity, stream
 from preprocess.simulate.mess import load_cases, make_messy
+from preprocess.simulate.persona import Language
 from preprocess.simulate.scanner import Protocol, SeriesPlan, expose
 from preprocess.simulate.scene import BodyPlan, Lesion, Phase, Scene
+from preprocess.simulate.site import SiteName
 from preprocess.simulate.truth import describe_lesion, write_labels, write_voxels
 
 UNFINISHED = ".unfinished"
@@ -30,20 +32,23 @@ class StudyJob:
         prevalence: Name of the prevalence.
         out: Folder of the simulation.
         mess: Name of the case that its files are made into, or None.
+        identifiers: Language of the persons and places that headers and report name, or None where they name nobody.
     """
 
     identity: StudyIdentity
     seed: int
-    site: str
+    site: SiteName
     prevalence: str
     out: Path
     mess: str | None = None
+    identifiers: Language | None = "en"
 
 
 def write_study(
     job: StudyJob,
     protocol: Protocol,
     plan: BodyPlan,
+    people: Mapping[str, str],
     scenes: Mapping[Phase, Scene],
     labels: NDArray[np.uint8],
     lesions: list[Lesion],
@@ -60,7 +65,7 @@ def write_study(
     write_labels(work / "truth.nii.gz", scene.labels, affine, scene.names)
     write_voxels(work / "lesions.npz", lesions, scene.labels.shape, affine)
     rows = [{"study_id": uid, **describe_lesion(lesion, scene.labels.shape, affine)} for lesion in lesions]
-    _write_all_series(job, protocol, plan, scenes, work / "study")
+    _write_all_series(job, protocol, _study_header(job, protocol, plan, people), scenes, work / "study")
     key = uid if job.mess is None else _make_messy(job, work)
     study = next((path for path in work.iterdir() if path.name.startswith("volume.")), work / "study")
     targets = {
@@ -93,9 +98,8 @@ def _place(identity: StudyIdentity, study: Path) -> Path:
 
 
 def _write_all_series(
-    job: StudyJob, protocol: Protocol, plan: BodyPlan, scenes: Mapping[Phase, Scene], folder: Path
+    job: StudyJob, protocol: Protocol, study: StudyHeader, scenes: Mapping[Phase, Scene], folder: Path
 ) -> None:
-    study = _study_header(job, protocol, plan)
     order = stream(job.seed, job.site, "numbers", job.identity.patient, job.identity.visit)
     numbers = order.permutation(len(protocol.series)) + 2
     if protocol.has_localizer:
@@ -122,7 +126,7 @@ def _localizer(scene: Scene, protocol: Protocol) -> tuple[NDArray[np.int16], NDA
     return np.ascontiguousarray(np.rint(image[None])).astype(np.int16), affine
 
 
-def _study_header(job: StudyJob, protocol: Protocol, plan: BodyPlan) -> StudyHeader:
+def _study_header(job: StudyJob, protocol: Protocol, plan: BodyPlan, people: Mapping[str, str]) -> StudyHeader:
     who = job.identity
     day = who.day
     return StudyHeader(
@@ -132,13 +136,13 @@ def _study_header(job: StudyJob, protocol: Protocol, plan: BodyPlan) -> StudyHea
         accession=who.accession,
         date=day.strftime("%Y%m%d"),
         time=who.time,
-        birth_date=f"{day.year - plan.age_years}0101",
         sex=plan.sex,
         age_years=plan.age_years,
         manufacturer=protocol.scanner.manufacturer,
         model=protocol.scanner.model,
         kvp=protocol.kvp,
         body_part=BODY_PARTS[protocol.coverage],
+        people=people,
     )
 
 

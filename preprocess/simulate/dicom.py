@@ -1,6 +1,7 @@
 """Write a simulated series as DICOM files: CT Image Storage, Explicit VR Little Endian, one file a slice."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +13,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 IMPLEMENTATION_UID = "2.25.301922436281745209374650183427610923754"
 INTERCEPT_HU = -1024
+PRIVATE_NOTE = "PrivateNote"
+PRIVATE_GROUP = 0x0009
 _UID_MARK = "2.25." + "7" * 38
 _INSTANCE_MARK = "77777777"
 _PLACE_MARK = "\\".join(["-777777.7777", "-777777.7778", "-777777.7779"])
@@ -29,13 +32,13 @@ class StudyHeader:
         accession: AccessionNumber.
         date: YYYYMMDD.
         time: HHMMSS.
-        birth_date: YYYYMMDD.
         sex: "F" or "M".
         age_years: Age.
         manufacturer: Maker.
         model: Model name.
         kvp: Tube voltage.
         body_part: BodyPartExamined.
+        people: What names persons and places, keyword to value; PRIVATE_NOTE among them stands in a private group.
     """
 
     study_uid: str
@@ -44,13 +47,13 @@ class StudyHeader:
     accession: str
     date: str
     time: str
-    birth_date: str
     sex: str
     age_years: int
     manufacturer: str
     model: str
     kvp: int
     body_part: str
+    people: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def _template(
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = IMPLEMENTATION_UID
     file = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    file.SpecificCharacterSet = "ISO_IR 100"
+    file.SpecificCharacterSet = "ISO_IR 192"
     file.SOPClassUID = CTImageStorage
     _fill_study(file, study)
     _fill_series(file, series)
@@ -177,24 +180,25 @@ def _fill_study(file: Dataset, study: StudyHeader) -> None:
     file.StudyInstanceUID = study.study_uid
     file.FrameOfReferenceUID = study.frame_uid
     file.PositionReferenceIndicator = ""
-    file.PatientName = f"Simulated^{study.patient_id}"
     file.PatientID = study.patient_id
-    file.PatientBirthDate = study.birth_date
     file.PatientSex = study.sex
     file.PatientAge = f"{study.age_years:03d}Y"
     file.AccessionNumber = study.accession
     file.StudyID = study.accession
     file.StudyDate = file.SeriesDate = file.AcquisitionDate = file.ContentDate = study.date
     file.StudyTime = file.SeriesTime = file.AcquisitionTime = file.ContentTime = study.time
-    file.ReferringPhysicianName = ""
     file.Modality = "CT"
     file.Manufacturer = study.manufacturer
     file.ManufacturerModelName = study.model
-    file.InstitutionName = "Simulated hospital"
     file.StudyDescription = "Simulated CT"
     file.BodyPartExamined = study.body_part
     file.PatientPosition = "HFS"
     file.KVP = str(study.kvp)
+    for keyword, value in study.people.items():
+        if keyword == PRIVATE_NOTE:
+            file.private_block(PRIVATE_GROUP, "SIMULATED ARCHIVE", create=True).add_new(0x01, "LO", value)
+        else:
+            setattr(file, keyword, value)
 
 
 def _fill_series(file: Dataset, series: SeriesHeader) -> None:

@@ -25,6 +25,7 @@ class StudyIdentity:
         patient_id: PatientID.
         accession: AccessionNumber.
         day: Date of the study.
+        first_day: Date of the patient's first study.
         years: Full years since the patient's first study.
         time: HHMMSS.
     """
@@ -36,6 +37,7 @@ class StudyIdentity:
     patient_id: str
     accession: str
     day: date
+    first_day: date
     years: int
     time: str
 
@@ -68,6 +70,7 @@ def draw_identities(studies: int, seed: int, site: Site) -> list[StudyIdentity]:
                     patient_id=f"{site.name}{number}{patient:05d}",
                     accession=f"{rng.integers(10**7, 10**8)}{len(found):05d}",
                     day=first + timedelta(days=int(gaps[visit])),
+                    first_day=first,
                     years=int(gaps[visit]) // 365,
                     time=f"{clock // 3600:02d}{clock // 60 % 60:02d}{clock % 60:02d}",
                 )

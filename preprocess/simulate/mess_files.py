@@ -12,11 +12,6 @@ _PREAMBLE = 132
 
 def dicomdir(study: MessyStudy) -> None:
     """A DICOM file-set: DICOMDIR, and files without suffix in folders of its own scheme."""
-
-    def complete(file: object) -> None:
-        file.PatientName = f"Simulated^{file.PatientID}"  # type: ignore[attr-defined]
-
-    change_headers(study, complete)
     files = FileSet()
     for path in all_files(study):
         files.add(path)

@@ -96,7 +96,7 @@ class _Scribe:
     def part(self, given: bool) -> tuple[str, bool, str, tuple[str, ...]]:
         """One part of the patient's name."""
         name = self.persona.given if given else self.persona.family
-        return "name", True, name, _telling_words(name)
+        return "name", True, name, telling_words(name)
 
     def referrer(self, plain: bool) -> tuple[str, bool, str, tuple[str, ...]]:
         """The referring physician, without a rank if plain."""
@@ -241,10 +241,10 @@ def _named(given: str, family: str, form: str) -> tuple[str, tuple[str, ...]]:
     """A name in a form, and its telling words."""
     written = form.format(g=given, f=family, G=given.upper(), F=family.upper(), i=given[0])
     has_given = "{g}" in form or "{G}" in form
-    return written, (*_telling_words(family), *(_telling_words(given) if has_given else ()))
+    return written, (*telling_words(family), *(telling_words(given) if has_given else ()))
 
 
-def _telling_words(name: str) -> tuple[str, ...]:
+def telling_words(name: str) -> tuple[str, ...]:
     """Words of a name without its particles."""
     return tuple(word for word in name.split() if word[0].isupper())
 

@@ -11,6 +11,7 @@ from preprocess.simulate.body import older, sample_plan
 from preprocess.simulate.coverage import covered_anatomies
 from preprocess.simulate.delivery import StudyJob, write_study
 from preprocess.simulate.identity import StudyIdentity, stream
+from preprocess.simulate.people import People, name_people
 from preprocess.simulate.prevalence import draw_findings, load_prevalence
 from preprocess.simulate.raster import Drawing, colour, draw
 from preprocess.simulate.report import Report, Statement, write_report
@@ -19,7 +20,7 @@ from preprocess.simulate.scene import BodyPlan, Lesion, Phase, Scene
 from preprocess.simulate.segmenter import Failure, segment_like
 from preprocess.simulate.site import Site, load_site
 from preprocess.simulate.tissue import vary_attenuation
-from preprocess.vocabulary import load_anatomies, load_vocabulary
+from preprocess.vocabulary_files import load_anatomies, load_vocabulary
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class StudyRecord:
         findings: Finding id to 1, 0, or None where the scan does not cover its anatomy.
         lesions: Rows of `lesions.parquet`.
         failures: What the segmenter got wrong.
-        report: The report.
+        report: The report, before anybody was named in it.
+        people: Whom headers and report name, and the report as it is given out.
         header: Columns that carry no label: position, noise, spacing and the like.
     """
 
@@ -42,6 +44,7 @@ class StudyRecord:
     lesions: list[dict[str, object]]
     failures: list[Failure]
     report: Report
+    people: People
     header: dict[str, float | str]
 
 
@@ -106,13 +109,21 @@ def simulate_study(job: StudyJob) -> StudyRecord:
         site=job.site,
         rng=stream(*place, "report"),
     )
-    rows = write_study(job, protocol, plan, {phase: scene for phase, (scene, _) in scenes.items()}, labels, lesions)
+    people = name_people(
+        job.identity,
+        report.text,
+        age_years=plan.age_years,
+        seed=job.seed,
+        site=job.site,
+        language=job.identifiers,
+    )
+    pictures = {phase: scene for phase, (scene, _) in scenes.items()}
+    rows = write_study(job, protocol, plan, people.headers, pictures, labels, lesions)
     drawn = {lesion.finding for lesion in lesions}
     truth = {f: int(f in drawn) if f.split(".")[0] in covered else None for f in finding_ids()}
     series = len(protocol.series) + int(protocol.has_localizer)
-    return StudyRecord(
-        job.identity, series, truth, rows, failures, report, describe_header(plan, protocol, job.identity)
-    )
+    header = describe_header(plan, protocol, job.identity)
+    return StudyRecord(job.identity, series, truth, rows, failures, report, people, header)
 
 
 def _body(job: StudyJob, site: Site) -> BodyPlan:

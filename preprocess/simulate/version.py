@@ -5,9 +5,9 @@ import json
 from functools import cache
 from pathlib import Path
 
-from preprocess.vocabulary import load_vocabulary
+from preprocess.vocabulary_files import load_vocabulary
 
-SIMULATOR_VERSION = "0.1.0"
+SIMULATOR_VERSION = "0.2.0"
 """Raised with every change that alters what is simulated, once figures made with it are published."""
 
 
