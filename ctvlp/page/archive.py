@@ -2,17 +2,25 @@
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ctvlp.page.content import ArchiveSummary, Refusal, Simulation
+from ctvlp.page.content_archive import ArchiveSummary, Refusal, Shares, Simulation
+from ctvlp.page.kinds import group_messages
 
 if TYPE_CHECKING:
     from preprocess.store import Store
 
 EXTENTS = ("complete", "truncated", "absent")
+MOST_VALUES = 10
+"""Phases, kernels and scanners that are named; the rest is counted."""
 _SPLITS = ("train", "val", "test")
+_CHOICES = {
+    "primary": "one volume a study",
+    "one_per_phase": "one volume a contrast phase and region",
+    "all": "every usable volume",
+}
 
 
 def summarize_archive(store: "Store", facts: Mapping[str, str] | None = None) -> ArchiveSummary:
@@ -29,7 +37,8 @@ def summarize_archive(store: "Store", facts: Mapping[str, str] | None = None) ->
     studies = manifest.drop_duplicates("study_id")
     found = {str(name): rows for name, rows in studies.groupby("split")}
     names = [*(name for name in _SPLITS if name in found), *sorted(set(found) - set(_SPLITS))]
-    left_out = series.loc[~series["chosen"].astype(bool), "reason"].fillna("not stated").astype(str).value_counts()
+    volumes = manifest.drop_duplicates(["study_id", "volume"])
+    left_out = series.loc[~series["chosen"].astype(bool), ["study_id", "reason"]].fillna("not stated").astype(str)
     refusals = [
         Refusal(*(str(failure.get(key, "")) for key in ("study", "stage", "reason", "message")))
         for failure in ({"study": entry.get("study_id", entry.get("study", "")), **entry} for entry in store.failures())
@@ -38,10 +47,12 @@ def summarize_archive(store: "Store", facts: Mapping[str, str] | None = None) ->
         patients=int(studies["patient_id"].nunique()),
         studies=len(studies),
         series=len(series),
-        volumes=len(manifest.drop_duplicates(["study_id", "volume"])),
+        volumes=len(volumes),
         splits={name: (int(found[name]["patient_id"].nunique()), len(found[name])) for name in names},
         coverage=_coverage(manifest),
-        left_out={str(reason): int(count) for reason, count in left_out.items()},
+        shares=_shares(volumes),
+        left_out=group_messages(left_out.itertuples(index=False, name=None)),
+        refused=group_messages((refusal.study, f"{refusal.reason}: {refusal.message}") for refusal in refusals),
         refusals=refusals,
         facts={**_store_facts(store, manifest), **(facts or {})},
     )
@@ -56,7 +67,13 @@ def find_simulation(store: "Store") -> Simulation | None:
 def _coverage(manifest: pd.DataFrame) -> dict[str, dict[str, int]]:
     """Studies by the best extent of each anatomy over their volumes."""
     order = manifest["extent"].map({extent: number for number, extent in enumerate(EXTENTS)})
-    best = manifest.assign(order=order).groupby(["anatomy", "study_id"])["order"].min().reset_index()
+    best = (
+        manifest[["anatomy", "study_id"]]
+        .assign(order=order)
+        .groupby(["anatomy", "study_id"])["order"]
+        .min()
+        .reset_index()
+    )
     counts = best.groupby(["anatomy", "order"]).size()
     return {
         str(anatomy): {extent: int(counts.get((anatomy, number), 0)) for number, extent in enumerate(EXTENTS)}
@@ -64,8 +81,28 @@ def _coverage(manifest: pd.DataFrame) -> dict[str, dict[str, int]]:
     }
 
 
+def _shares(volumes: pd.DataFrame) -> list[Shares]:
+    """Volumes by phase, kernel and scanner."""
+    scanner = volumes["manufacturer"].fillna("").str.cat(volumes["model"].fillna(""), sep=" ").str.strip()
+    scanner = scanner.where(scanner != "")
+    columns = {"contrast phase": volumes["phase"], "kernel": volumes["kernel"], "scanner": scanner}
+    return [_shares_of(name, values, volumes["study_id"]) for name, values in columns.items()]
+
+
+def _shares_of(name: str, values: "pd.Series[Any]", studies: "pd.Series[Any]") -> Shares:
+    groups = studies.groupby(values.fillna("unknown").astype(str))
+    table = pd.DataFrame({"volumes": groups.size(), "studies": groups.nunique()})
+    table = table.rename_axis("value").reset_index().sort_values(["volumes", "value"], ascending=[False, True])
+    rows = tuple(
+        (str(value), int(volumes), int(found))
+        for value, volumes, found in table.head(MOST_VALUES).itertuples(index=False, name=None)
+    )
+    rest = table["volumes"].iloc[MOST_VALUES:]
+    return Shares(name, rows, (len(rest), int(rest.sum())))
+
+
 def _store_facts(store: "Store", manifest: pd.DataFrame) -> dict[str, str]:
-    """Who segmented, which phases there are, and with which versions the store was made."""
+    """Who segmented, which volumes were kept, and with which versions the store was made."""
     facts = {}
     first = str(manifest["study_id"].iloc[0]) if len(manifest) else None
     if first is not None:
@@ -73,10 +110,13 @@ def _store_facts(store: "Store", manifest: pd.DataFrame) -> dict[str, str]:
             segmenter = study.volume_attributes(study.volumes[0]).get("segmenter") or {}
         named = " ".join(str(segmenter[key]) for key in ("name", "version") if segmenter.get(key))
         facts["masks"] = "from files, as given" if named == "files" else named or "not recorded"
-    phases = manifest.drop_duplicates(["study_id", "volume"])["phase"].fillna("unknown").value_counts()
-    facts["contrast phases"] = ", ".join(f"{phase} {count}" for phase, count in phases.items())
     run = store.path / "run.json"
-    versions = json.loads(run.read_text(encoding="utf-8")).get("versions", {}) if run.is_file() else {}
-    if versions:
-        facts["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    told = json.loads(run.read_text(encoding="utf-8")) if run.is_file() else {}
+    settings = told.get("settings", {})
+    if settings.get("series") in _CHOICES:
+        facts["volumes"] = _CHOICES[settings["series"]]
+    if told.get("versions"):
+        facts["versions"] = ", ".join(f"{name} {version}" for name, version in told["versions"].items() if version)
+    if settings.get("digest"):
+        facts["settings digest"] = str(settings["digest"])
     return facts

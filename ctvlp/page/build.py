@@ -1,4 +1,4 @@
-"""From plain values to one HTML file: charts are laid out here, templates only place them."""
+"""From plain values to one HTML file."""
 
 import base64
 import hashlib
@@ -16,15 +16,27 @@ from markupsafe import Markup
 
 from ctvlp import __version__
 from ctvlp.evaluate import Evaluation
-from ctvlp.figures import curve_path, round_ticks, share
 from ctvlp.metrics import Estimate
-from ctvlp.page.content import AnatomyView, Comparison, Curve, Histogram, Inspection, PageContent, Sentence, StudyView
+from ctvlp.page.charts import (
+    axis_ticks,
+    coverage_rows,
+    curve_chart,
+    histogram_chart,
+    place_estimate,
+    share_bars,
+    spread_rows,
+)
+from ctvlp.page.content import Comparison, PageContent
+from ctvlp.page.content_inspection import Inspection
+from ctvlp.page.content_studies import AnatomyView, Sentence, StudyView
 from preprocess.errors import InputError
 from preprocess.publish import publish
 
 LABELS_USED = "report labels used in training"
 """Entry of `PageContent.provenance` that is repeated beside the figures."""
 REFUSALS_SHOWN = 200
+KINDS_SHOWN = 25
+"""Kinds of messages in a table; the rest is counted."""
 UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"))
 
 
@@ -66,6 +78,7 @@ def build_page(out: Path | str, content: PageContent) -> Path:
 def render_page(content: PageContent) -> str:
     """Return the page as HTML; all text is escaped, and a content security policy forbids every request."""
     folder = files("ctvlp.page")
+    inspection = content.inspection or Inspection()
     script = folder.joinpath("page.js").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ctvlp.page"),
@@ -77,10 +90,13 @@ def render_page(content: PageContent) -> str:
     return environment.get_template("page.html.j2").render(
         page=content,
         studies=[_study(study) for study in content.studies],
-        coverage=_coverage_rows(content.archive.coverage),
-        refused=dict(Counter(refusal.reason for refusal in content.archive.refusals).most_common()),
+        coverage=coverage_rows(content.archive.coverage),
+        shares=[share_bars(entry) for entry in content.archive.shares],
+        refused=Counter(refusal.reason for refusal in content.archive.refusals).most_common(),
         refusals_shown=REFUSALS_SHOWN,
-        inspection=None if content.inspection is None else _inspection(content.inspection),
+        kinds_shown=KINDS_SHOWN,
+        histograms=[histogram_chart(entry) for entry in inspection.histograms],
+        spreads=spread_rows(inspection.spreads),
         results=_results(content),
         has_truth=any(s.truth is not None for view in content.studies for a in view.anatomies for s in a.scores),
         has_ranks=any(s.rank is not None for view in content.studies for a in view.anatomies for s in a.scores),
@@ -97,51 +113,9 @@ def _study(view: StudyView) -> _Study:
     return _Study(view.study_id, view.study_id[-6:], view.facts, view.overview, report, view.anatomies)
 
 
-def _inspection(content: Inspection) -> dict[str, Any]:
-    return {
-        "histograms": [_histogram(entry) for entry in content.histograms],
-        "spreads": content.spreads,
-        "outliers": content.outliers,
-        "found": content.found,
-        "far": content.far,
-    }
-
-
-def _histogram(entry: Histogram) -> dict[str, Any]:
-    extent, most = (entry.edges[0], entry.edges[-1]), max(entry.counts)
-    places = [share(edge, extent) for edge in entry.edges]
-    bars = [
-        {"x": round(x, 2), "width": round(0.92 * (end - x), 2), "height": round(100 * count / most, 2)}
-        for x, end, count in zip(places, places[1:], entry.counts, strict=False)
-    ]
-    peak = int(np.argmax(entry.counts))
-    often = f"{entry.edges[peak]:g} to {entry.edges[peak + 1]:g}"
-    summary = f"{entry.name}: from {extent[0]:g} to {extent[1]:g}, most often {often}"
-    return {
-        "name": entry.name,
-        "bars": bars,
-        "most": most,
-        "unknown": entry.unknown,
-        "ticks": _ticks(extent, 5),
-        "summary": summary,
-    }
-
-
-def _coverage_rows(coverage: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
-    rows = []
-    for anatomy, counts in coverage.items():
-        total = max(1, sum(counts.values()))
-        row: dict[str, Any] = {"title": anatomy.replace("_", " ")}
-        for extent in ("complete", "truncated", "absent"):
-            row[extent] = counts.get(extent, 0)
-            row[f"{extent}_share"] = round(100 * row[extent] / total, 2)
-        rows.append(row)
-    return rows
-
-
 def _results(content: PageContent) -> dict[str, Any]:
     """What the results section shows; empty where there is nothing to show."""
-    curves = [_curve(curve) for curve in content.curves if any(len(points) for points in curve.lines.values())]
+    curves = [curve_chart(curve) for curve in content.curves if any(len(points) for points in curve.lines.values())]
     evaluation = content.evaluation
     if evaluation is None:
         return {"headline": None, "curves": curves, "reader": list(content.reader.items())} if curves else {}
@@ -158,8 +132,8 @@ def _results(content: PageContent) -> dict[str, Any]:
         "resamples": evaluation.provenance["resamples"],
         "excluded": [(reason.replace("_", " "), n) for reason, n in evaluation.counts["excluded"].items()],
         "below_half": [finding.replace(".", " ").replace("_", " ") for finding in evaluation.counts["below_half"]],
-        "ticks": _ticks(axis, 5),
-        "mean_ticks": _ticks(mean_axis, 5),
+        "ticks": axis_ticks(axis, 5),
+        "mean_ticks": axis_ticks(mean_axis, 5),
         "comparisons": [_comparison_row(entry, mean_axis) for entry in entries],
         "control_name": control_name,
         "findings": _finding_rows(evaluation, control, axis),
@@ -177,7 +151,7 @@ def _best_control(comparisons: Sequence[Comparison]) -> tuple[str, Evaluation | 
 def _comparison_row(entry: Comparison, axis: tuple[float, float]) -> dict[str, Any]:
     mean = entry.evaluation.means["auroc"]
     within = entry.evaluation.means.get("within", UNDEFINED)
-    place = _place(mean, axis)
+    place = place_estimate(mean, axis)
     return {"name": entry.name, "note": entry.note, "mean": mean, "within": within, "gain": entry.gain, "place": place}
 
 
@@ -197,7 +171,7 @@ def _finding_rows(
                 "anatomy": anatomy,
                 "title": f"{anatomy} {name}",
                 "estimate": estimate,
-                "place": _place(estimate, axis, marks=[mark]) if np.isfinite(estimate.value) else None,
+                "place": place_estimate(estimate, axis, marks=[mark]) if np.isfinite(estimate.value) else None,
                 "control": mark,
                 "left_out": sum(value for key, value in row.items() if str(key).startswith("excluded_")),
             }
@@ -209,44 +183,6 @@ def _auroc_axis(lows: Iterable[float], *, lowest: float) -> tuple[float, float]:
     """From the round tenth below all lower ends, between `lowest` and 0.4, to 1."""
     low = min((value for value in lows if np.isfinite(value)), default=0.4)
     return float(np.clip(np.floor(10 * low) / 10, lowest, 0.4)), 1.0
-
-
-def _place(estimate: Estimate, axis: tuple[float, float], marks: Iterable[float] = ()) -> dict[str, Any]:
-    def place(value: float) -> float | None:
-        return round(share(value, axis), 2) if np.isfinite(value) else None
-
-    return {
-        "value": place(estimate.value),
-        "low": place(estimate.low),
-        "high": place(estimate.high),
-        "half": place(0.5),
-        "marks": [place(mark) for mark in marks if np.isfinite(mark)],
-    }
-
-
-def _curve(curve: Curve) -> dict[str, Any]:
-    points = [point for line in curve.lines.values() for point in line if np.isfinite(point[1])]
-    x_range = (min(x for x, _ in points), max(x for x, _ in points))
-    low, high = curve.y_range or (min(y for _, y in points), max(y for _, y in points))
-    if curve.y_range is None:
-        low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
-    lines = [
-        {"name": name, "path": curve_path([x for x, _ in line], [y for _, y in line], x_range, (low, high))}
-        for name, line in curve.lines.items()
-    ]
-    last = "; ".join(f"{name} ends at {line[-1][1]:.3g}" for name, line in curve.lines.items() if line)
-    return {
-        "name": curve.name,
-        "x_name": curve.x_name,
-        "lines": lines,
-        "summary": f"{curve.name} by {curve.x_name}: {last}",
-        "x_ticks": _ticks(x_range, 6),
-        "y_ticks": _ticks((low, high), 5),
-    }
-
-
-def _ticks(extent: tuple[float, float], count: int) -> list[dict[str, Any]]:
-    return [{"place": round(share(tick, extent), 2), "text": f"{tick:g}"} for tick in round_ticks(*extent, count)]
 
 
 def _digests(content: PageContent) -> dict[str, str]:

@@ -1,31 +1,38 @@
-"""A page of the archive alone: distributions of spacing, coverage and volumes, and outliers with a picture."""
+"""A page of the archive alone: flags, distributions of spacing, coverage and volumes, and outliers with a picture."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ctvlp.page.archive import find_simulation, summarize_archive
 from ctvlp.page.build import build_page
-from ctvlp.page.content import Histogram, Inspection, Outlier, PageContent, Spread
-from ctvlp.page.slices import crop_pictures
+from ctvlp.page.content import PageContent
+from ctvlp.page.content_inspection import Histogram, Inspection, Noticed, Spread
+from ctvlp.page.content_studies import Picture
+from ctvlp.page.kinds import group_messages
+from ctvlp.page.outliers import FAR, describe_outlier, find_outliers
+from ctvlp.page.slices import overview_pictures
 from preprocess.errors import InputError
 from preprocess.store import Store
+from preprocess.store_place import StorePath, local_place
 
 Progress = Callable[[int, int], None]
 
-FAR = 3.5
-"""Modified z-score from which a volume is an outlier (Iglewicz and Hoaglin, 1993)."""
-FEWEST = 10
-"""Studies below which nothing is called an outlier."""
-_NORMAL_MAD = 0.6745  # median absolute deviation of the standard normal distribution
+FLAGS_PICTURED = 16
+"""Kinds of flags that are shown with a picture."""
 _CLASSES = 24
+_MIDDLE = (0.5, 99.5)
+"""Percentiles that the classes span where all values together span `_FAR_OUT` times as much."""
+_FAR_OUT = 2.0
 
 
-def inspect_store(store: Path | str, out: Path | str, *, outliers: int = 24, progress: Progress | None = None) -> Path:
-    """Write a page about the archive behind a store: counts, refusals, distributions and outliers.
+def inspect_store(
+    store: StorePath | str, out: Path | str, *, outliers: int = 24, progress: Progress | None = None
+) -> Path:
+    """Write a page about the archive behind a store: counts, refusals, flags, distributions and outliers.
 
     Args:
         store: The store.
@@ -39,21 +46,21 @@ def inspect_store(store: Path | str, out: Path | str, *, outliers: int = 24, pro
     Raises:
         InputError: The store is none or empty, or the page cannot be written.
     """
-    source = Store(store)
+    source, page = Store(store), local_place(out, "out")
     if source.manifest().empty:
         raise InputError(f"store={store}: holds no study to inspect")
     content = PageContent(
         title="A CT archive by anatomy",
-        subtitle="What was found, what was refused and why, and what stands out.",
+        subtitle="What was found, what was not used and why, and what stands out.",
         archive=summarize_archive(source),
         inspection=summarize_inspection(source, outliers=outliers, progress=progress),
         simulation=find_simulation(source),
     )
-    return build_page(out, content)
+    return build_page(page, content)
 
 
 def summarize_inspection(store: Store, *, outliers: int = 24, progress: Progress | None = None) -> Inspection:
-    """Distributions and outliers of a store.
+    """Flags, distributions and outliers of a store.
 
     Args:
         store: The store.
@@ -68,55 +75,44 @@ def summarize_inspection(store: Store, *, outliers: int = 24, progress: Progress
         _histogram("coverage along the body, mm", taken["coverage_mm"]),
         _histogram("slices", taken["slices"]),
     ]
-    whole = manifest[manifest["primary"].astype(bool) & (manifest["extent"] == "complete")]
+    is_whole = manifest["primary"].astype(bool) & (manifest["extent"] == "complete")
+    whole = manifest.loc[is_whole, ["study_id", "volume", "anatomy", "volume_ml", "source_spacing_z", "flags"]]
     found = find_outliers(whole)
+    usual_step_mm = float(volumes["source_spacing_z"].median())
     shown = []
-    for number, row in enumerate(found.head(outliers).itertuples()):
-        shown.append(_outlier(store, row))
+    for number, row in enumerate(found.head(outliers).to_dict("records")):
+        shown.append(describe_outlier(store, row, found, usual_step_mm))
         if progress is not None:
             progress(number + 1, min(outliers, len(found)))
-    return Inspection([entry for entry in histograms if entry is not None], _spreads(whole), shown, len(found), FAR)
-
-
-def find_outliers(whole: pd.DataFrame) -> pd.DataFrame:
-    """Find anatomies whose volume lies far from that of other studies, farthest first.
-
-    The modified z-score of the logarithm of the volume, 0.6745 (x - median) / MAD, beyond `FAR` in size. Where more
-    than half of the studies have one and the same volume the score is not defined, and nothing is found.
-
-    Args:
-        whole: Rows of the manifest, complete anatomies alone.
-
-    Returns:
-        The rows with columns `median_ml` and `score`.
-    """
-    parts = []
-    for _, rows in whole[whole["volume_ml"] > 0].groupby("anatomy", sort=True):
-        size = np.log(rows["volume_ml"].to_numpy(np.float64))
-        middle = float(np.median(size))
-        deviation = float(np.median(np.abs(size - middle)))
-        if len(rows) >= FEWEST and deviation > 0:
-            parts.append(rows.assign(median_ml=np.exp(middle), score=_NORMAL_MAD * (size - middle) / deviation))
-    if not parts:
-        return whole.head(0).assign(median_ml=0.0, score=0.0)
-    every = pd.concat(parts)
-    far = every[every["score"].abs() > FAR]
-    return far.assign(size=far["score"].abs()).sort_values(
-        ["size", "study_id", "anatomy"], ascending=[False, True, True]
+    flagged = volumes[volumes["flags"] != ""]
+    return Inspection(
+        histograms=[entry for entry in histograms if entry is not None],
+        spreads=_spreads(whole, found),
+        noticed=_noticed(store, flagged),
+        flagged=len(flagged),
+        outliers=shown,
+        found=len(found),
+        far=FAR,
     )
 
 
-def _outlier(store: Store, row: Any) -> Outlier:
-    with store.open_study(str(row.study_id)) as study:
-        crop = study.crop(str(row.volume), str(row.anatomy))
-    return Outlier(
-        study_id=str(row.study_id),
-        anatomy=str(row.anatomy),
-        volume_ml=float(row.volume_ml),
-        median_ml=float(row.median_ml),
-        score=float(row.score),
-        pictures=crop_pictures(crop)[-2:],  # the highest axial slice and the coronal one
-    )
+def _noticed(store: Store, flagged: pd.DataFrame) -> list[Noticed]:
+    """Kinds of flags, the first ones with a picture of the first flagged volume of their first study."""
+    said = ((str(row.study_id), flag) for row in flagged.itertuples() for flag in str(row.flags).split("; "))
+    volumes = flagged.drop_duplicates("study_id").set_index("study_id")["volume"]
+    kinds = group_messages(said)
+    pictured = [
+        Noticed(kind, _overview(store, kind.examples[0], str(volumes[kind.examples[0]])))
+        for kind in kinds[:FLAGS_PICTURED]
+    ]
+    return [*pictured, *map(Noticed, kinds[FLAGS_PICTURED:])]
+
+
+def _overview(store: Store, study_id: str, volume: str) -> tuple[Picture, ...]:
+    with store.open_study(study_id) as study:
+        hu, affine = study.overview(volume)
+    z_mm, y_mm, x_mm = np.linalg.norm(affine[:3, :3], axis=0).tolist()
+    return overview_pictures(hu, (z_mm, y_mm, x_mm))
 
 
 def _histogram(name: str, values: "pd.Series[float]") -> Histogram | None:
@@ -124,12 +120,23 @@ def _histogram(name: str, values: "pd.Series[float]") -> Histogram | None:
     known = np.asarray(values.dropna(), dtype=np.float64)
     if not len(known):
         return None
-    low, high = float(known.min()), float(known.max())
+    extremes = float(known.min()), float(known.max())
+    low, high = _span(known)
     width = _round_up((high - low) / _CLASSES) if high > low else 1.0
-    edges = np.arange(np.floor(low / width), np.floor(high / width) + 2) * width
-    counts, _ = np.histogram(known, edges)
+    edges = (np.arange(np.floor(low / width), np.floor(high / width) + 2) * width).round(9)
+    inside = known[(known >= edges[0]) & (known < edges[-1])]
+    counts, _ = np.histogram(inside, edges)
+    beyond = int((known < edges[0]).sum()), int((known >= edges[-1]).sum())
     unknown = int(values.isna().sum())
-    return Histogram(name, tuple(edges.round(9).tolist()), tuple(counts.tolist()), unknown)
+    return Histogram(name, tuple(edges.tolist()), tuple(counts.tolist()), unknown, beyond, extremes)
+
+
+def _span(known: NDArray[np.float64]) -> tuple[float, float]:
+    """What the classes span: everything, unless a few values lie so far out that the others would share one class."""
+    low, high = float(known.min()), float(known.max())
+    middle_low, middle_high = np.percentile(known, _MIDDLE).tolist()
+    apart = high - low > _FAR_OUT * (middle_high - middle_low) > 0
+    return (middle_low, middle_high) if apart else (low, high)
 
 
 def _round_up(width: float) -> float:
@@ -138,9 +145,9 @@ def _round_up(width: float) -> float:
     return float(next(step * power for step in (1, 2, 5, 10) if step * power >= width * (1 - 1e-9)))
 
 
-def _spreads(whole: pd.DataFrame) -> list[Spread]:
-    found = []
+def _spreads(whole: pd.DataFrame, outliers: pd.DataFrame) -> list[Spread]:
+    found, far = [], outliers["anatomy"].value_counts().to_dict()
     for anatomy, rows in whole.groupby("anatomy", sort=True):
         p5, p25, p50, p75, p95 = np.percentile(rows["volume_ml"].to_numpy(np.float64), (5, 25, 50, 75, 95)).tolist()
-        found.append(Spread(str(anatomy), len(rows), (p5, p25, p50, p75, p95)))
+        found.append(Spread(str(anatomy), len(rows), (p5, p25, p50, p75, p95), int(far.get(anatomy, 0))))
     return found

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctvlp.figures import SOFT_HU, apply_window, display_window, fit_size, heat_uri, image_uri, outline_path
-from ctvlp.page.content import Picture
+from ctvlp.page.content_studies import Picture
 from ctvlp.transforms import REGION_VALUE
 
 if TYPE_CHECKING:

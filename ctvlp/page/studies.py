@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ctvlp.evidence import evidence_map, token_evidence
-from ctvlp.page.content import AnatomyView, FindingScore, Sentence, StudyView
+from ctvlp.page.content_studies import AnatomyView, FindingScore, Sentence, StudyView
 from ctvlp.page.slices import coronal_box, crop_pictures, overview_pictures
 from ctvlp.prompts import PromptFeatures, finding_prompts
 from preprocess.vocabulary import Anatomy, Finding, Vocabulary
