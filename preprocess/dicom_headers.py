@@ -4,10 +4,11 @@ import logging
 import math
 import re
 import warnings
+from array import array
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pydicom
 
@@ -36,14 +37,11 @@ OLDEST_AGE = 90
 
 
 @dataclass(frozen=True)
-class DicomHeader:
-    """What is needed of one file to sort it into studies and series.
+class SharedHeader:
+    """What the slices of a series have in common.
 
     Attributes:
-        path: The file.
         study_uid: Empty where the file has none; so are `accession`, `patient` and `series_uid`.
-        instance_uid: SOPInstanceUID, or empty.
-        positions: LPS mm of each frame's first voxel.
         orientation: Six cosines, or None where the image has no place in the patient.
         pixel_spacing: Distance between rows, and between columns, in mm.
         size: Rows and columns.
@@ -52,13 +50,10 @@ class DicomHeader:
         splits: Attributes that can part slices which share a series UID and a place: acquisition, time point, kernel.
     """
 
-    path: Path
     study_uid: str
     accession: str
     patient: str
     series_uid: str
-    instance_uid: str
-    positions: tuple[tuple[float, float, float], ...]
     orientation: tuple[float, ...] | None
     pixel_spacing: tuple[float, float] | None
     size: tuple[int, int]
@@ -73,6 +68,22 @@ class DicomHeader:
     kernel: str | None
     original: bool
     splits: tuple[tuple[str, str], ...]
+
+
+class DicomHeader(NamedTuple):
+    """What is needed of one file to sort it into studies and series.
+
+    Attributes:
+        path: The file; text, for a study has a thousand and more.
+        instance_uid: SOPInstanceUID, or empty.
+        positions: LPS mm of each frame's first voxel, three float64 a frame; empty where it has no place.
+        shared: The rest; slices read from an index share the object too.
+    """
+
+    path: str
+    instance_uid: str
+    positions: bytes
+    shared: SharedHeader
 
 
 def read_header(path: Path) -> DicomHeader | None:
@@ -104,14 +115,11 @@ def _header(path: Path, dataset: Any) -> DicomHeader:
     image_type = [part.upper() for part in _texts(dataset, "ImageType")]
     kernel = " ".join(_texts(dataset, "ConvolutionKernel")) or None
     contrast = bool(_text(dataset, "ContrastBolusAgent")) if "ContrastBolusAgent" in dataset else None
-    return DicomHeader(
-        path=path,
+    shared = SharedHeader(
         study_uid=_text(dataset, "StudyInstanceUID"),
         accession=_text(dataset, "AccessionNumber"),
         patient=_text(dataset, "PatientID"),
         series_uid=_text(dataset, "SeriesInstanceUID"),
-        instance_uid=_text(dataset, "SOPInstanceUID"),
-        positions=place[0],
         orientation=place[1],
         pixel_spacing=place[2],
         size=(int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)),
@@ -133,6 +141,7 @@ def _header(path: Path, dataset: Any) -> DicomHeader:
             ("description", _text(dataset, "SeriesDescription")),
         ),
     )
+    return DicomHeader(str(path), _text(dataset, "SOPInstanceUID"), place[0], shared)
 
 
 def _refusal(dataset: Any, image_type: list[str], has_place: bool) -> str | None:
@@ -157,7 +166,7 @@ def _refusal(dataset: Any, image_type: list[str], has_place: bool) -> str | None
 
 def _place(
     dataset: Any,
-) -> tuple[tuple[tuple[float, float, float], ...], tuple[float, ...] | None, tuple[float, float] | None]:
+) -> tuple[bytes, tuple[float, ...] | None, tuple[float, float] | None]:
     """Positions of the frames, orientation and pixel spacing of the first; empty and None where missing.
 
     Where one frame of an enhanced image has no position, none is given.
@@ -170,7 +179,7 @@ def _place(
     positions = [_position(_item((frame, *shared[:1]), "PlanePositionSequence")) for frame in own]
     orientation = _numbers(_item(both, "PlaneOrientationSequence"), "ImageOrientationPatient", 6)
     return (
-        tuple(place for of_frame in positions for place in of_frame) if all(positions) else (),
+        b"".join(positions) if all(positions) else b"",
         orientation,
         _pixel_spacing(_item(both, "PixelMeasuresSequence")),
     )
@@ -181,9 +190,9 @@ def _item(groups: Any, name: str) -> Any:
     return next((group[name][0] for group in groups if name in group and len(group[name].value)), {})
 
 
-def _position(dataset: Any) -> tuple[tuple[float, float, float], ...]:
+def _position(dataset: Any) -> bytes:
     found = _numbers(dataset, "ImagePositionPatient", 3)
-    return () if found is None else ((found[0], found[1], found[2]),)
+    return b"" if found is None else array("d", [number + 0.0 for number in found]).tobytes()  # no negative zero
 
 
 def _pixel_spacing(dataset: Any) -> tuple[float, float] | None:

@@ -3,7 +3,6 @@
 It holds identifiers, lies beside the key file, and is never part of a store.
 """
 
-import hashlib
 import json
 import os
 import sqlite3
@@ -15,20 +14,15 @@ from types import TracebackType
 from typing import Any
 
 from preprocess.errors import InputError
-from preprocess.index_files import Facts, build_header, image_files, shared_of
+from preprocess.index_files import Facts
 from preprocess.index_readers import file_readers
 from preprocess.index_refresh import BATCH, RefreshCounts, RefreshMode, refresh_files
 from preprocess.index_schema import open_database
+from preprocess.index_studies import read_study
 from preprocess.index_trees import Tree
-from preprocess.series import SeriesSource
-from preprocess.study_source import StudySource, build_study
+from preprocess.study_source import StudySource
 
 _STUDIES_AT_ONCE = 200
-_FILES_OF_STUDY = """
-SELECT folder.path, file.name, file.size, file.mtime_ns, header.id, header.kind, header.shared, file.instance,
-    file.positions
-FROM header JOIN file ON file.header = header.id JOIN folder ON folder.id = file.folder WHERE header.study = ?
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +163,12 @@ class ArchiveIndex:
         """
         try:
             row = self._database.execute("SELECT id FROM study WHERE key = ?", (key,)).fetchone()
-            found = None if row is None else self._source(row[0], key)
+            found = None if row is None else read_study(self._database, self.root, row[0], key)
         except sqlite3.Error as error:
             raise InputError(f"the archive's index {self.path} cannot be read: {error}") from error
         if found is None:
             raise KeyError(key)
-        return found[0]
+        return found.source
 
     def summaries(self) -> Iterator[StudySummary]:
         """All studies, sorted by key, without their files."""
@@ -208,37 +202,6 @@ class ArchiveIndex:
         self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
         self._database.commit()
 
-    def _source(self, study: int, key: str) -> tuple[StudySource, int, int] | None:
-        """A study with the number and size of its files, or None where it has none left."""
-        headers, images, files, values = [], [], [], []
-        shared: dict[int, dict[str, Any]] = {}
-        folders: dict[bytes, Path] = {}
-        rows = self._database.execute(_FILES_OF_STUDY, (study,))
-        for folder, name, size, mtime_ns, header, kind, text, instance, positions in rows:
-            place = folders.get(folder) or folders.setdefault(folder, self.root / os.fsdecode(folder))
-            path = place / os.fsdecode(name)
-            if kind == "dicom":
-                known = shared.get(header) or shared.setdefault(header, shared_of(text))
-                headers.append(build_header(path, known, instance, positions))
-            else:
-                images.append(SeriesSource(path.name, kind, image_files(path, text)))
-                values += self._values_of(folder, images[-1])
-            files.append((folder, name, size, mtime_ns))
-        if not files:
-            return None
-        stamp = hashlib.sha256(repr(sorted(files + values)).encode()).hexdigest()
-        return build_study(key, headers, images, self.root, stamp), len(files), sum(file[2] for file in files)
-
-    def _values_of(self, folder: bytes, image: SeriesSource) -> list[tuple[bytes, bytes, int, int]]:
-        """Row of the file beside an image's header that holds its values, where the archive has it."""
-        find = (
-            "SELECT folder.path, file.name, file.size, file.mtime_ns FROM file JOIN folder ON folder.id = file.folder "
-            "WHERE folder.path = ? AND file.name = ?"
-        )
-        others = [os.fsencode(path.name) for path in image.files if path.name != image.name]
-        rows = [self._database.execute(find, (folder, name)).fetchone() for name in others]
-        return [row for row in rows if row is not None]
-
     def _sum_up(self, counts: RefreshCounts, progress: Callable[[RefreshCounts], None] | None) -> None:
         """Fills the rows of studies whose files changed; studies without files go."""
         opened = "SELECT id, key FROM study WHERE digest IS NULL LIMIT ?"
@@ -255,11 +218,11 @@ class ArchiveIndex:
             "DELETE FROM header WHERE study = ? AND NOT EXISTS (SELECT 1 FROM file WHERE file.header = header.id)",
             (study,),
         )
-        found = self._source(study, key)
+        found = read_study(self._database, self.root, study, key)
         if found is None:
             self._database.execute("DELETE FROM study WHERE id = ?", (study,))
             return
-        source, files, size = found
+        source = found.source
         self._database.execute(
             "UPDATE study SET keys = ?, patient = ?, day = ?, series = ?, files = ?, bytes = ?, first = ?, digest = ? "
             "WHERE id = ?",
@@ -268,9 +231,9 @@ class ArchiveIndex:
                 source.patient,
                 None if source.day is None else source.day.isoformat(),
                 len(source.series),
-                files,
-                size,
-                os.fsencode(source.files[0].relative_to(self.root)),
+                found.files,
+                found.bytes,
+                os.fsencode(source.first.relative_to(self.root)),
                 source.digest,
                 study,
             ),

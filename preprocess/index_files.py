@@ -5,20 +5,14 @@ its frames.
 """
 
 import json
-from array import array
 from collections.abc import Sequence
-from dataclasses import fields
 from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
-from preprocess.dicom_headers import DicomHeader, read_header
+from preprocess.dicom_headers import DicomHeader, SharedHeader, read_header
 from preprocess.readers import volume_files, volume_kind, volume_stem
 from preprocess.study_source import folder_key, text_of
-
-_OWN = ("path", "instance_uid", "positions")
-"""Attributes of a header that are the file's own."""
-_SHARED = tuple(field.name for field in fields(DicomHeader) if field.name not in _OWN)
 
 Kind = Literal["dicom", "nifti", "itk"]
 
@@ -31,7 +25,7 @@ class FileFacts(NamedTuple):
         key: Of its study.
         shared: The header's shared part as JSON; of an image file the names of all its files.
         instance_uid: SOPInstanceUID, or empty.
-        positions: Places of its frames, three float64 each.
+        positions: See `DicomHeader`.
     """
 
     kind: Kind
@@ -76,11 +70,10 @@ def read_facts(root: Path, relative: str) -> Facts:
 
 def facts_of(header: DicomHeader, root: Path) -> FileFacts:
     """A DICOM header as the index keeps it."""
-    folder = header.path.parent.relative_to(root).as_posix()
-    key = header.study_uid or header.accession or folder_key("" if folder == "." else folder, root)
-    shared = json.dumps({name: getattr(header, name) for name in _SHARED}, default=_as_json, separators=(",", ":"))
-    places = array("d", [number for place in header.positions for number in place])
-    return FileFacts("dicom", text_of(key), shared, text_of(header.instance_uid), places.tobytes())
+    folder = Path(header.path).parent.relative_to(root).as_posix()
+    key = header.shared.study_uid or header.shared.accession or folder_key("" if folder == "." else folder, root)
+    shared = json.dumps(vars(header.shared), default=_as_json, separators=(",", ":"))
+    return FileFacts("dicom", text_of(key), shared, text_of(header.instance_uid), header.positions)
 
 
 def read_many(root: Path, relatives: Sequence[str]) -> list[Facts]:
@@ -97,22 +90,15 @@ def read_many(root: Path, relatives: Sequence[str]) -> list[Facts]:
     return found
 
 
-def shared_of(text: str) -> dict[str, Any]:
-    """The shared part of a header as `build_header` takes it."""
+def shared_of(text: str) -> SharedHeader:
+    """The shared part of a header from its JSON."""
     values = json.loads(text, object_hook=_from_json)
-    return {name: _as_tuple(value) for name, value in values.items()}
+    return SharedHeader(**{name: _as_tuple(value) for name, value in values.items()})
 
 
 def image_files(path: Path, shared: str) -> tuple[Path, ...]:
     """The files of an image, sorted: itself, and what its header named when it was read."""
     return tuple(sorted({path, *(path.with_name(name) for name in json.loads(shared))}))
-
-
-def build_header(path: Path, shared: dict[str, Any], instance_uid: str, positions: bytes) -> DicomHeader:
-    """The header whose parts `facts_of` gave."""
-    numbers = array("d", positions)
-    places = tuple((numbers[at], numbers[at + 1], numbers[at + 2]) for at in range(0, len(numbers), 3))
-    return DicomHeader(path=path, instance_uid=instance_uid, positions=places, **shared)
 
 
 def _as_json(value: object) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +21,7 @@ class SeriesSource:
     Attributes:
         name: Series UID, or what stands for it where that is empty or not unique; private, never stored as it is.
         kind: How its files are read.
-        files: Sorted paths.
+        paths: Of its files, sorted part by part.
         refusal: Why it cannot be a volume; None for a candidate.
         slices: Number of frames.
         step_mm: Distance between slices, from positions; None where unknown before reading.
@@ -35,7 +36,7 @@ class SeriesSource:
 
     name: str
     kind: Literal["dicom", "nifti", "itk"]
-    files: tuple[Path, ...]
+    paths: tuple[str, ...]
     refusal: str | None = None
     slices: int | None = None
     step_mm: float | None = None
@@ -47,16 +48,30 @@ class SeriesSource:
     phase: str | None = None
     phase_source: str | None = None
 
+    @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """Its files, sorted."""
+        return tuple(map(Path, self.paths))
+
+
+def path_order(path: str) -> list[str]:
+    """What paths are sorted by: their parts, as `Path` does."""
+    return path.split("/")
+
 
 def series_from_headers(headers: Sequence[DicomHeader], folder: Path) -> list[SeriesSource]:
-    """Series of one study's files, usable or not, sorted by name; `folder` is where the archive begins.
+    """Series of one study's files, usable or not, sorted by name.
 
     Files belong together by series UID, orientation, size and pixel spacing; by folder too where the UID is empty.
     Slices that then share a place are parted by folder, acquisition, time point, series number, kernel or
     description, whichever first gives every slice its own place.
+
+    Args:
+        headers: Sorted by path.
+        folder: Where the archive begins.
     """
     found = [_refused_series(group, name, reason) for (name, reason), group in _group_refused(headers, folder)]
-    for group in _group_images([header for header in headers if header.refusal is None]):
+    for group in _group_images([header for header in headers if header.shared.refusal is None]):
         unique = _without_copies(group)
         parts = _part(unique)
         for number, part in enumerate(parts):
@@ -146,41 +161,51 @@ def _rank(series: SeriesSource) -> tuple[object, ...]:
 
 def _name(header: DicomHeader, folder: Path) -> str:
     """Series UID, else the folder below the archive."""
-    return header.series_uid or header.path.parent.relative_to(folder).as_posix()
+    return header.shared.series_uid or Path(header.path).parent.relative_to(folder).as_posix()
 
 
 def _group_refused(headers: Sequence[DicomHeader], folder: Path) -> list[tuple[tuple[str, str], list[DicomHeader]]]:
     groups: dict[tuple[str, str], list[DicomHeader]] = {}
     for header in headers:
-        if header.refusal is not None:
-            groups.setdefault((_name(header, folder), header.refusal), []).append(header)
-    return sorted(groups.items())
+        if header.shared.refusal is not None:
+            groups.setdefault((_name(header, folder), header.shared.refusal), []).append(header)
+    return sorted(groups.items(), key=lambda item: item[0])
 
 
 def _refused_series(headers: Sequence[DicomHeader], name: str, reason: str) -> SeriesSource:
-    files = tuple(sorted(header.path for header in headers))
-    return SeriesSource(name, "dicom", files, refusal=reason, slices=len(files))
+    paths = tuple(header.path for header in headers)
+    return SeriesSource(name, "dicom", paths, refusal=reason, slices=len(paths))
 
 
 def _group_images(headers: Sequence[DicomHeader]) -> list[list[DicomHeader]]:
+    """Headers that belong together; those that share an object, and the folder where it counts, are compared once."""
     groups: list[list[DicomHeader]] = []
-    for header in sorted(headers, key=lambda header: header.path):
-        home = next((group for group in groups if _belong_together(group[0], header)), None)
+    homes: dict[tuple[int, str], list[DicomHeader]] = {}
+    for header in headers:
+        kind = (id(header.shared), "" if header.shared.series_uid else _folder(header))
+        home = homes.get(kind)
         if home is None:
-            groups.append([header])
-        else:
-            home.append(header)
+            home = next((group for group in groups if _belong_together(group[0], header)), None)
+            if home is None:
+                groups.append(home := [])
+            homes[kind] = home
+        home.append(header)
     return groups
 
 
 def _belong_together(one: DicomHeader, other: DicomHeader) -> bool:
-    if one.series_uid != other.series_uid or one.size != other.size:
+    first, second = one.shared, other.shared
+    if first.series_uid != second.series_uid or first.size != second.size:
         return False
-    if not one.series_uid and one.path.parent != other.path.parent:
+    if not first.series_uid and _folder(one) != _folder(other):
         return False
-    turned = np.abs(np.subtract(one.orientation, other.orientation)).max()  # type: ignore[arg-type]
-    scaled = np.abs(np.subtract(one.pixel_spacing, other.pixel_spacing)).max()  # type: ignore[arg-type]
+    turned = np.abs(np.subtract(first.orientation, second.orientation)).max()  # type: ignore[arg-type]
+    scaled = np.abs(np.subtract(first.pixel_spacing, second.pixel_spacing)).max()  # type: ignore[arg-type]
     return bool(turned < 1e-2 and scaled < 1e-3)
+
+
+def _folder(header: DicomHeader) -> str:
+    return header.path.rpartition("/")[0]
 
 
 def _without_copies(headers: Sequence[DicomHeader]) -> list[DicomHeader]:
@@ -191,8 +216,8 @@ def _without_copies(headers: Sequence[DicomHeader]) -> list[DicomHeader]:
     """
     kept: dict[object, DicomHeader] = {}
     for number, header in enumerate(headers):
-        instance = (header.instance_uid, header.positions, header.splits) if header.instance_uid else number
-        kept.setdefault(instance, header)
+        uid = header.instance_uid
+        kept.setdefault((uid, header.positions, header.shared.splits) if uid else number, header)
     return list(kept.values())
 
 
@@ -200,7 +225,7 @@ def _part(headers: list[DicomHeader]) -> list[list[DicomHeader]]:
     """The headers as one series, or parted so that no two slices of a part share a place."""
     if not _collide(headers):
         return [headers]
-    labels = [[("folder", str(header.path.parent)), *header.splits] for header in headers]
+    labels = [[("folder", _folder(header)), *header.shared.splits] for header in headers]
     for choice in range(len(labels[0])):
         parts: dict[str, list[DicomHeader]] = {}
         for header, of_header in zip(headers, labels, strict=True):
@@ -210,37 +235,45 @@ def _part(headers: list[DicomHeader]) -> list[list[DicomHeader]]:
     return [headers]  # the reader refuses it and says where slices share a place
 
 
+def _normal(header: DicomHeader) -> tuple[float, float, float]:
+    """Unit vector across a slice that has a place in the patient."""
+    ux, uy, uz, vx, vy, vz = header.shared.orientation  # type: ignore[misc]
+    return uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+
+
+def _positions(headers: Sequence[DicomHeader]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """(frame, 3) places of all frames in LPS mm."""
+    return np.frombuffer(b"".join([header.positions for header in headers])).reshape(-1, 3)
+
+
 def _along(headers: Sequence[DicomHeader]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Sorted places of all frames along their normal, in mm."""
-    orientation = np.array(headers[0].orientation).reshape(2, 3)
-    normal = np.cross(orientation[0], orientation[1])
-    positions = np.array([position for header in headers for position in header.positions]).reshape(-1, 3)
-    places: np.ndarray[tuple[int], np.dtype[np.float64]] = np.sort(positions @ normal)
+    places: np.ndarray[tuple[int], np.dtype[np.float64]] = np.sort(_positions(headers) @ np.array(_normal(headers[0])))
     return places
 
 
 def _collide(headers: Sequence[DicomHeader]) -> bool:
-    return bool((np.diff(_along(headers)) < 1e-3).any())
+    places = _along(headers)
+    return bool((places[1:] - places[:-1] < 1e-3).any())
 
 
 def _candidate(headers: Sequence[DicomHeader], name: str) -> SeriesSource:
-    first = headers[0]
-    places, heights = _along(headers), [place[2] for header in headers for place in header.positions]
-    orientation = np.array(first.orientation).reshape(2, 3)
-    main = int(np.abs(np.cross(orientation[0], orientation[1])).argmax())
+    first = headers[0].shared
+    places, heights = _along(headers), _positions(headers)[:, 2]
+    main = int(np.abs(_normal(headers[0])).argmax())
     phase, phase_source = phase_of(first.description, first.contrast)
     few = f"only {len(places)} slices" if len(places) < load_series_rules().min_slices else None
     return SeriesSource(
         name=name,
         kind="dicom",
-        files=tuple(sorted(header.path for header in headers)),
+        paths=tuple(header.path for header in headers),
         refusal=few,
         slices=len(places),
         step_mm=float(np.median(np.diff(places))) if len(places) > 1 else None,
         coverage_mm=float(np.ptp(places)),
-        range_mm=(min(heights), max(heights)),
+        range_mm=(float(heights.min()), float(heights.max())),
         plane=("sagittal", "coronal", "axial")[main],
-        original=all(header.original for header in headers),
+        original=all(header.shared.original for header in headers),
         kernel=first.kernel,
         phase=phase,
         phase_source=phase_source,
@@ -251,7 +284,7 @@ def _with_unique_names(found: Sequence[SeriesSource]) -> list[SeriesSource]:
     """Series that share a UID get numbers, in the order of their first files."""
     seen: dict[str, int] = {}
     named = []
-    for series in sorted(found, key=lambda series: (series.name, series.files)):
+    for series in sorted(found, key=lambda series: (series.name, path_order(series.paths[0]))):
         count = seen.get(series.name, 0)
         seen[series.name] = count + 1
         named.append(replace(series, name=f"{series.name}@{count}") if count else series)

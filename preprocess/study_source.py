@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from preprocess.dicom_headers import DicomHeader
+from preprocess.dicom_headers import DicomHeader, SharedHeader
 from preprocess.errors import Reason, StudyError
-from preprocess.series import SeriesSource, series_from_headers
+from preprocess.series import SeriesSource, path_order, series_from_headers
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ class StudySource:
         return tuple(sorted(path for series in self.series for path in series.files))
 
     @property
+    def first(self) -> Path:
+        """The first file of the study."""
+        return Path(min((series.paths[0] for series in self.series), key=path_order))
+
+    @property
     def digest(self) -> str:
         """Changes whenever a file of the study, or an attribute that reaches the store, changes."""
         attributes = (self.key, self.day, self.age_years, self.sex, self.manufacturer, self.model)
@@ -89,15 +94,17 @@ def build_study(
 def _dicom_study(
     key: str, headers: Sequence[DicomHeader], images: Sequence[SeriesSource], root: Path, stamp: str
 ) -> StudySource:
-    def first(value: Callable[[DicomHeader], object]) -> str | None:
-        return next((str(found) for found in map(value, ordered) if found not in (None, "")), None)
+    def first(value: Callable[[SharedHeader], object]) -> str | None:
+        return next((str(found) for found in map(value, shared) if found not in (None, "")), None)
 
-    ordered = sorted(headers, key=lambda header: (header.refusal is not None, header.path))
-    patients = sorted({header.patient for header in headers if header.patient})
-    below = ordered[0].path.parent.relative_to(root).as_posix()
-    keys = [key, first(lambda header: header.accession), folder_key("" if below == "." else below, root)]
-    days = [header.day for header in ordered if header.day is not None]
-    ages = [header.age_years for header in ordered if header.age_years is not None]
+    in_order = sorted(headers, key=lambda header: path_order(header.path))
+    ordered = sorted(in_order, key=lambda header: header.shared.refusal is not None)
+    shared = list({id(header.shared): header.shared for header in ordered}.values())
+    patients = sorted({one.patient for one in shared if one.patient})
+    below = Path(ordered[0].path).parent.relative_to(root).as_posix()
+    keys = [key, first(lambda one: one.accession), folder_key("" if below == "." else below, root)]
+    days = [one.day for one in shared if one.day is not None]
+    ages = [one.age_years for one in shared if one.age_years is not None]
     defect = f"its files name {len(patients)} different patients" if len(patients) > 1 else None
     if images:
         defect = f"{len(headers)} DICOM files and {len(images)} image files carry the same key"
@@ -106,12 +113,12 @@ def _dicom_study(
         key=key,
         keys=tuple(dict.fromkeys(name for name in keys if name)),
         patient=patients[0] if patients else None,
-        series=_by_name([*series_from_headers(headers, root), *images]),
+        series=_by_name([*series_from_headers(in_order, root), *images]),
         day=days[0] if days else None,
         age_years=ages[0] if ages else None,
-        sex=first(lambda header: header.sex),
-        manufacturer=first(lambda header: header.manufacturer),
-        model=first(lambda header: header.model),
+        sex=first(lambda one: one.sex),
+        manufacturer=first(lambda one: one.manufacturer),
+        model=first(lambda one: one.model),
         defect=defect,
         stamp=stamp,
     )
