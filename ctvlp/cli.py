@@ -47,7 +47,14 @@ COMMANDS = {
     "plan": _command(
         "plan",
         "studies, hours, bytes read and written, before preprocess starts",
-        "archive out masks vocabulary key_file segmenter segmenter_labels weights decisions",
+        "archive out masks reports vocabulary key_file split segmenter segmenter_labels weights decisions cluster "
+        "shard id_column text_column patient_column",
+    ),
+    "recrop": _command(
+        "recrop",
+        "crops of a store made anew for a changed vocabulary, without any network",
+        "archive out masks reports vocabulary key_file split decisions cluster shard id_column text_column "
+        "patient_column",
     ),
     "status": _command("status", "done, failed by reason, rate and time left of a store", "store key_file"),
     "reports": _command(

@@ -38,6 +38,7 @@ def simulate(config: Config) -> int:
 def preprocess(config: Config) -> int:
     """Turn an archive into a store."""
     from preprocess.pipeline import preprocess_archive
+    from preprocess.store_place import store_place
 
     _log_to_stderr()
     with progress_bar("preprocess", "study") as report:
@@ -47,7 +48,7 @@ def preprocess(config: Config) -> int:
     for reason, count in summary.reasons.items():
         print(f"  {reason}: {count}")
     if summary.failed and config["shard"] is None:
-        print(f"see {Path(config['out']) / 'failures.jsonl'}")
+        print(f"see {store_place(config['out']) / 'failures.jsonl'}")
     if summary.unreadable:
         print(f"{summary.unreadable} files or folders of the archive cannot be read; they count as missing")
     return EXIT_FAILURES if summary.failed or summary.unreadable else EXIT_OK
@@ -63,6 +64,26 @@ def plan(config: Config) -> int:
         forecast = plan_archive(**config, progress=report)
     print(format_forecast(forecast))
     return EXIT_OK
+
+
+def recrop(config: Config) -> int:
+    """Make the crops of a store anew."""
+    from preprocess.recrop_store import recrop_store
+    from preprocess.store_place import store_place
+
+    _log_to_stderr()
+    with progress_bar("recrop", "study") as report:
+        summary = recrop_store(**config, progress=report)
+    print(f"{summary.stored} studies in the store, {summary.not_stored} of the archive are not")
+    print(f"{summary.done} done, {summary.skipped} had these crops, {summary.failed} failed and keep those they have")
+    for reason, count in summary.reasons.items():
+        print(f"  {reason}: {count}")
+    if summary.failed and config["shard"] is None:
+        print(f"see not_recropped in {store_place(config['out']) / 'run.json'}")
+    print(f"{summary.networks_loaded} networks loaded")
+    if summary.unreadable:
+        print(f"{summary.unreadable} files or folders of the archive cannot be read; they count as missing")
+    return EXIT_FAILURES if summary.failed or summary.unreadable else EXIT_OK
 
 
 def status(config: Config) -> int:
@@ -123,16 +144,17 @@ def train(config: Config) -> int:
     from ctvlp.configuration import build_model_config, build_settings
     from ctvlp.train import train as train_model
     from preprocess.store import Store
-    from preprocess.vocabulary import load_vocabulary
+    from preprocess.store_place import local_place
+    from preprocess.vocabulary_files import load_vocabulary
 
     with progress_bar("train", "step") as report:
         checkpoint = train_model(
             Store(config["store"]),
-            Path(config["out"]),
+            local_place(config["out"], "out"),
             vocabulary=load_vocabulary(config["vocabulary"]),
             model_config=build_model_config(config["model"]),
             settings=build_settings(config["training"]),
-            text_cache=None if config["text_cache"] is None else Path(config["text_cache"]),
+            text_cache=None if config["text_cache"] is None else local_place(config["text_cache"], "text_cache"),
             device=config["device"],
             progress=report,
         )

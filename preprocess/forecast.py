@@ -1,31 +1,28 @@
 """Tells what a run will take before it starts: studies, hours, bytes read and written, from a sample of the archive."""
 
 import heapq
-import os
 import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from preprocess.archive_plan import ArchivePlan, PlanOptions, indexing, open_plan, verifying
+from preprocess.archive_plan import ArchivePlan, indexing, open_plan, verifying
+from preprocess.archive_run import Progress, Run, prepare_run
 from preprocess.errors import InputError
-from preprocess.identity import load_key, pseudonym, save_key
-from preprocess.index_refresh import RefreshMode
-from preprocess.limits import DEFAULT_SECONDS, Limits
-from preprocess.output_folder import check_out
+from preprocess.identity import pseudonym, save_key
+from preprocess.limits import Limits
 from preprocess.pieces import Piece
-from preprocess.places import private_places
-from preprocess.plan import Naming, PlannedStudy, StudyIds, TaskSource, already_ended
-from preprocess.run_options import build_limits, build_network, build_settings, check_choices, existing
+from preprocess.plan import PlannedStudy, TaskSource, already_ended
+from preprocess.run_options import PreprocessOptions, build_network, check_segmenter, describe_network
 from preprocess.runner import run_tasks
-from preprocess.series import SeriesChoice, SeriesSource, choose_series, passed_over
-from preprocess.stack import Gaps
+from preprocess.series import SeriesSource, choose_series, passed_over
 from preprocess.store import study_path
+from preprocess.store_place import StorePath, store_place
 from preprocess.study import StudyTask, mask_files
-from preprocess.vocabulary import Vocabulary, load_vocabulary
 
 _READ_AT_ONCE = 1 << 22
 
@@ -105,88 +102,57 @@ class _Trial:
 
 def plan_archive(
     archive: Path | str,
-    out: Path | str,
+    out: StorePath | str,
     *,
-    masks: Path | str | None = None,
-    segmenter: str = "files",
-    segmenter_labels: Path | str | None = None,
-    fast: bool = True,
-    weights: Path | str | None = None,
-    device: str = "cpu",
-    study_id: StudyIds = "pseudonym",
-    key_file: Path | str | None = None,
-    vocabulary: str | Path | Vocabulary = "ct54",
-    series: SeriesChoice = "primary",
-    gaps: Gaps = "refuse",
-    decisions: Path | str | None = None,
-    keep: Sequence[str] = (),
-    refresh: RefreshMode = "files",
-    workers: int | None = None,
-    time_limit: float | None = DEFAULT_SECONDS,
-    memory_limit: float | None = None,
     sample: int = 50,
     trials: int = 3,
-    progress: Callable[..., None] | None = None,
+    progress: Progress | None = None,
+    **options: Any,
 ) -> Forecast:
     """Indexes an archive and forecasts a run; makes the key and the index beside the store, and writes nothing else.
 
     The trials' files are read once, timed, and the trials then go the whole way into a folder that is removed again.
+    With `shard`, all but the archive's own counts is of that shard.
 
     Args:
-        archive: See `pipeline.preprocess_archive`; so are the arguments not named here.
+        archive: See `pipeline.preprocess_archive`.
         out: Where the store is, or will be.
-        masks: File or folder with masks.
-        segmenter: As in preprocessing.
-        segmenter_labels: What the labels of a model of the user's mean.
-        fast: The 3 mm network.
-        weights: Folder of its weights.
-        device: Where it runs.
-        study_id: `pseudonym` or `keep`.
-        key_file: Secret key.
-        vocabulary: Its anatomies are cropped.
-        series: Which volumes are taken.
-        gaps: What is done with missing slices.
-        decisions: Table of decisions on single studies.
-        keep: What else is kept.
-        refresh: How the index is brought up to date.
-        workers: Studies at a time.
-        time_limit: Seconds a study.
-        memory_limit: GiB a study.
         sample: Studies whose headers are judged.
         trials: Studies of the sample that are done; 0 forecasts no hours.
         progress: Called with (0, 0, words) while the archive is indexed and the store verified, then with (trials
             ended, trials).
+        options: Those of the run, `run_options.PreprocessOptions`.
 
     Raises:
         InputError: Where something given cannot be used.
     """
-    archive, out, places = Path(archive), Path(out), private_places(Path(out), key_file)
-    words = vocabulary if isinstance(vocabulary, Vocabulary) else load_vocabulary(vocabulary)
-    check_choices(
-        segmenter=segmenter, study_id=study_id, series=series, gaps=gaps, refresh=refresh, keep=keep, workers=workers
-    )
     if sample < 1 or trials < 0:
         raise InputError(f"sample={sample}, trials={trials}: at least one study is sampled, and no trials is 0")
-    mask_place = existing(masks, "masks")
-    network = build_network(segmenter, mask_place, fast=fast, weights=weights, device=device, labels=segmenter_labels)
-    check_out(archive, out)
-    naming = Naming(load_key(places.key), keep=study_id == "keep")
-    settings = build_settings(out, words, network, series, keep, naming, gaps=gaps, decisions=decisions)
-    processes = workers or os.cpu_count() or 1
-    options = PlanOptions(mask_place, refresh=refresh, workers=processes)
-    with open_plan(archive, settings, naming, places.index, options, progress=indexing(progress)) as plan:
-        save_key(places.key, naming.key)
-        return _forecast(plan, processes, build_limits(time_limit, memory_limit), sample, trials, progress)
+    asked = PreprocessOptions(**options)
+    network = build_network(asked)
+    run = prepare_run(Path(archive), store_place(out), asked, describe_network(network), network=network)
+    check_segmenter(run.settings, mix=asked.mix_segmenters)
+    of_archive = replace(run.plan, shard=None)
+    with open_plan(
+        run.archive, run.settings, run.naming, run.places.index, of_archive, progress=indexing(progress)
+    ) as plan:
+        save_key(run.places.key, run.naming.key)
+        part = run.plan.shard
+        if part is not None:
+            plan = replace(plan, studies=[one for one in plan.studies if part.holds(one.study_id, run.naming.key)])
+        return _forecast(plan, run, sample, trials, progress, retry_failed=asked.retry_failed)
 
 
 def _forecast(
-    plan: ArchivePlan, workers: int, limits: Limits, sample: int, trials: int, progress: Callable[..., None] | None
+    plan: ArchivePlan, run: Run, sample: int, trials: int, progress: Progress | None, *, retry_failed: bool
 ) -> Forecast:
     ended = already_ended(plan.studies, plan.source, progress=verifying(progress))
-    missing = [study for study in plan.studies if study.study_id not in ended.done]
+    over = ended.done if retry_failed else ended.done | ended.failed.keys()
+    missing = [study for study in plan.studies if study.study_id not in over]
+    at_a_time = max(1, run.plan.workers)
     sampled, refused = _sample(missing, plan.source, sample)
     usable = [one for one in sampled if one.files]
-    tried = _try(usable[:trials], plan.source, limits, progress)
+    tried = _try(usable[:trials], plan.source, run.limits, progress)
     share = len(usable) / len(sampled) if sampled else 0.0
     volumes = share * len(missing)
     seconds = [trial.seconds for trial in tried]
@@ -194,7 +160,7 @@ def _forecast(
     read_seconds = sum(trial.read_seconds for trial in tried)
 
     def hours(of_one: float) -> float:
-        return volumes * of_one / workers / 3600
+        return volumes * of_one / at_a_time / 3600
 
     return Forecast(
         patients=len({study.patient_id for study in plan.studies}),
@@ -215,7 +181,7 @@ def _forecast(
         written_bytes=round(volumes * statistics.fmean(written)) if written else None,
         hours=hours(statistics.fmean(seconds)) if seconds else None,
         hours_range=(hours(min(seconds)), hours(max(seconds))) if seconds else None,
-        workers=workers,
+        workers=at_a_time,
     )
 
 
@@ -239,21 +205,20 @@ def _sample(studies: Iterable[PlannedStudy], source: TaskSource, count: int) -> 
     return sampled, dict(refused.most_common())
 
 
-def _try(
-    sampled: Sequence[_Sampled], source: TaskSource, limits: Limits, progress: Callable[..., None] | None
-) -> list[_Trial]:
-    """Does some studies, one at a time, into a folder beside the store."""
+def _try(sampled: Sequence[_Sampled], source: TaskSource, limits: Limits, progress: Progress | None) -> list[_Trial]:
+    """Does some studies, one at a time, into a folder beside the store, or where temporary files lie."""
     if not sampled:
         return []
     pieces: dict[str, Piece] = {}
-    place = source.settings.store.resolve()
+    store = source.settings.store
+    beside = store.resolve().parent if isinstance(store, Path) else None
 
     def on_piece(piece: Piece) -> None:
         pieces[piece.study_id] = piece
         if progress is not None:
             progress(len(pieces), len(sampled))
 
-    with tempfile.TemporaryDirectory(prefix=f".{place.name}.trial.", dir=place.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=f".{store.name}.trial.", dir=beside) as folder:
         settings = replace(source.settings, store=Path(folder))
         (settings.store / "studies").mkdir()
         reads = [_timed_read(one.files) for one in sampled]

@@ -15,7 +15,7 @@ from preprocess.series import SeriesSource
 from preprocess.store import Store, study_path
 from preprocess.study import Settings, StudyTask, process_study
 from preprocess.study_source import StudySource
-from preprocess.vocabulary import load_vocabulary
+from preprocess.vocabulary_files import load_vocabulary
 
 
 def anatomies(*names, dilate_mm=None):
