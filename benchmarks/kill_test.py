@@ -3,9 +3,10 @@
     python -m benchmarks.kill_test [--kills 20] [--studies 6] [--seed 0] [--folder FOLDER]
 
 An archive is simulated and a store is made from it undisturbed. Then another store is made again and again: a run is
-started, and after a random time one of its processes, drawn at random (the run itself, a dask worker or a child), is
-killed by SIGKILL, and so on while the run lasts. Runs follow each other until one ends with every study done; then
-studies must be equal byte for byte and tables row for row, and the next store begins. Exit status 1 if one differs.
+started, and after a random time one of its processes, drawn at random (the run itself, a reader of headers or a
+child), is killed by SIGKILL, and so on while the run lasts. Runs follow each other until one ends with every study
+done; then studies must be equal byte for byte and tables row for row, and the next store begins. Exit status 1 if one
+differs.
 """
 
 import argparse
@@ -41,12 +42,12 @@ def start(folder: Path, store: Path, workers: int) -> psutil.Popen:
 
 
 def processes(run: psutil.Popen) -> dict[str, list[psutil.Process]]:
-    """Processes of a run by what they are, `other` being those that dask and Python need."""
+    """Processes of a run by what they are, `other` being those that Python needs."""
     kinds: dict[str, list[psutil.Process]] = {"run": [run]}
     for process in run.children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             words = " ".join(process.cmdline())
-            kind = "child" if "preprocess.child" in words else "dask worker" if "spawn_main" in words else "other"
+            kind = "child" if "preprocess.child" in words else "reader" if "spawn_main" in words else "other"
             kinds.setdefault(kind, []).append(process)
     return kinds
 

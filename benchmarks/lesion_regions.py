@@ -24,7 +24,7 @@ from preprocess.pipeline import preprocess_archive
 from preprocess.simulate.archive import simulate_archive
 from preprocess.simulate.truth import read_voxels
 from preprocess.store import Store
-from preprocess.vocabulary import load_vocabulary
+from preprocess.vocabulary_files import load_vocabulary
 
 WANTED = 0.9
 

@@ -26,7 +26,8 @@ from preprocess.crops import Crop
 from preprocess.pipeline import preprocess_archive
 from preprocess.readers_dicom import read_dicom
 from preprocess.store import Store
-from preprocess.vocabulary import Anatomy, load_anatomies
+from preprocess.vocabulary import Anatomy
+from preprocess.vocabulary_files import load_anatomies
 
 WHOLE_BODY = "ct.nii.gz"
 """The case whose organs have to keep volume and centre; the other is a slab of 40 mm that cuts slices of most."""

@@ -20,7 +20,7 @@ from typing import Any
 from preprocess.reading import ReportReading
 from preprocess.report_reader import read_report
 from preprocess.reports import read_report_table
-from preprocess.vocabulary import load_vocabulary
+from preprocess.vocabulary_files import load_vocabulary
 
 WORK_EIGHTHS = 5
 

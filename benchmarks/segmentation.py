@@ -3,13 +3,12 @@
     python -m benchmarks.segmentation
 
 prints, for a volume of 488 x 404 x 224 voxels of 0.75 x 0.75 x 1.5 mm, seconds and peak memory of bringing it to the
-networks' spacing and the labels back, for a small network seconds of a further case, and for 5.5 million voxels and
-118 labels the memory that adding up the scores takes. Labels are compared on the way. The network is a small one with
-random weights, made by the tests' own builder: times of real networks come on top and are the same for both.
+networks' spacing and the labels back, and for a small network seconds of a further case. Labels are compared on the
+way. The network is a small one with random weights, made by the tests' own builder: times of real networks come on top
+and are the same for both. `benchmarks.segmentation_memory` tells the memory that networks of real size take.
 """
 
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,15 +23,11 @@ from totalsegmentator.alignment import as_closest_canonical, undo_canonical
 from totalsegmentator.resampling import change_spacing
 
 from preprocess.geometry import affine_from_axes, nifti_from_affine
-from preprocess.networks import Inference, load_network
 from preprocess.segment import segment
-from preprocess.slabs import labels_by_slab
 from preprocess.total import lower, raise_back
 from preprocess.volume import Volume
-from preprocess.weights import find_networks
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-SUMS_SHAPE = (333, 128, 128)
 REPEATS = 5
 
 
@@ -103,47 +98,13 @@ def compare_cases(weights: Path) -> None:
     print(f"a further case, small network: {middle - start:.1f} s; TotalSegmentator's API {end - middle:.1f} s")
 
 
-def measure_sums(weights: Path, way: str) -> None:
-    """Peak memory that labelling adds in this process, by slab or with nnU-Net's sums over the whole image."""
-    import torch
-
-    predictor = load_network(find_networks(weights=weights)[0], Inference(tile_step=0.8, mirroring=False))
-    data = torch.zeros((1, *SUMS_SHAPE))
-    properties = {
-        "shape_after_cropping_and_before_resampling": SUMS_SHAPE,
-        "shape_before_cropping": SUMS_SHAPE,
-        "bbox_used_for_cropping": [[0, length] for length in SUMS_SHAPE],
-    }
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here on
-    before = resident_mib("VmRSS")
-    if way == "slabs":
-        labels_by_slab(predictor, data, properties)
-    else:
-        predictor.predict_logits_from_preprocessed_data(data).numpy().argmax(0)
-    print(resident_mib("VmHWM") - before)
-
-
-def resident_mib(which: str) -> int:
-    """Resident memory of this process, now (VmRSS) or at most (VmHWM)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith(which))
-
-
 def main() -> None:
-    if len(sys.argv) == 3:
-        measure_sums(Path(sys.argv[1]), sys.argv[2])
-        return
     from nnunet_folder import build_random_networks
 
     for spacing_mm in (3.0, 1.5):
         compare_resampling(spacing_mm)
     with tempfile.TemporaryDirectory() as folder:
-        weights = build_random_networks(Path(folder), fast=True)
-        compare_cases(weights)
-        for way in ("slabs", "whole"):
-            command = [sys.executable, "-m", "benchmarks.segmentation", folder, way]
-            found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1]
-            print(f"scores added up, {way}: {found} MiB more")
+        compare_cases(build_random_networks(Path(folder), fast=True))
 
 
 if __name__ == "__main__":

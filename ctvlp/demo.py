@@ -16,7 +16,8 @@ from ctvlp.evaluate import Evaluation, difference, evaluate
 from ctvlp.evaluation_files import format_estimate, format_evaluation
 from ctvlp.page.archive import summarize_archive
 from ctvlp.page.build import build_page
-from ctvlp.page.content import Comparison, Curve, PageContent, Simulation
+from ctvlp.page.content import Comparison, Curve, PageContent
+from ctvlp.page.content_archive import Simulation
 from ctvlp.page.studies import Sources, choose_studies, view_studies
 from ctvlp.progress import progress_bar
 from ctvlp.reader_quality import Agreement, label_agreement
@@ -30,7 +31,7 @@ from preprocess.pipeline import preprocess_archive
 from preprocess.simulate.archive import simulate_archive
 from preprocess.simulate.version import SIMULATOR_VERSION, simulator_digest
 from preprocess.store import Store
-from preprocess.vocabulary import load_vocabulary
+from preprocess.vocabulary_files import load_vocabulary
 
 STUDIES_SHOWN = 8
 MIN_POSITIVES = 5
@@ -124,6 +125,7 @@ def _preprocess(folder: Path, workers: int | None) -> Store:
             reports=simulated / "archive" / "reports.csv",
             split=simulated / "truth" / "split.csv",
             study_id="keep",
+            deidentify=True,
             workers=workers,
             progress=report,
         )

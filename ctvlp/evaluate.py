@@ -16,6 +16,7 @@ from ctvlp.metrics import Estimate
 from ctvlp.scores import Table, read_labels, read_scores, read_table, score_notes, table_digest
 from ctvlp.zeroshot import NotAssessable
 from preprocess.errors import InputError
+from preprocess.store_place import local_place
 
 Floats = NDArray[np.float64]
 Null = Literal["exclude", "negative"]
@@ -82,6 +83,8 @@ def evaluate(
     """
     if null not in ("exclude", "negative"):
         raise InputError(f"null: expected exclude or negative, got {null!r}")
+    if out is not None:
+        local_place(out, "out")
     scored, known = read_scores(scores), read_labels(labels, ids)
     judged = scored if split is None else scored[scored["split"] == split]
     if judged.empty:

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 
 from preprocess.errors import InputError
 from preprocess.publish import publish
+from preprocess.store_place import StorePath, store_place
 
-Table = pd.DataFrame | Path | str
+Table = pd.DataFrame | StorePath | str
 
 SCORE_COLUMNS = (
     "study_id",
@@ -43,13 +44,14 @@ def read_table(table: Table) -> pd.DataFrame:
     """
     if isinstance(table, pd.DataFrame):
         return table
-    path = Path(table)
+    path = store_place(table)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, dtype=_TEXT_COLUMNS, encoding="utf-8-sig")
+        file = path if isinstance(path, Path) else io.BytesIO(path.read_bytes())
+        if path.name.endswith(".parquet"):
+            return pd.read_parquet(file)
+        return pd.read_csv(file, dtype=_TEXT_COLUMNS, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as a table: {' '.join(str(error).split())}") from error
 
@@ -157,9 +159,11 @@ def write_scores(scores: pd.DataFrame, out: Path, notes: Mapping[str, Any]) -> N
 
 def score_notes(scores: Table) -> dict[str, Any]:
     """What made the scores, as `write_scores` noted it; empty for a table in memory or a csv file."""
-    if isinstance(scores, pd.DataFrame) or Path(scores).suffix != ".parquet":
+    if isinstance(scores, pd.DataFrame) or not str(scores).endswith(".parquet"):
         return {}
-    metadata = pq.read_schema(Path(scores)).metadata or {}
+    path = store_place(scores)
+    file = path if isinstance(path, Path) else io.BytesIO(path.read_bytes())
+    metadata = pq.read_schema(file).metadata or {}
     notes: dict[str, Any] = json.loads(metadata.get(_NOTES, b"{}"))
     return notes
 

@@ -22,6 +22,7 @@ from ctvlp.scoring import score_store
 from preprocess.errors import InputError
 from preprocess.publish import publish
 from preprocess.store import Store
+from preprocess.store_place import StorePath, local_place
 
 if TYPE_CHECKING:
     from ctvlp.checkpoint import Run
@@ -51,7 +52,7 @@ class Screening:
 
 
 def screen(
-    store: Store | Path | str,
+    store: Store | StorePath | str,
     checkpoint: Path | str,
     out: Path | str,
     *,
@@ -59,7 +60,7 @@ def screen(
     pages: int = 8,
     device: str = "cpu",
     text_encoder: str | None = None,
-    text_cache: Path | None = None,
+    text_cache: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Screening:
     """Score all findings in the studies of a store; write `scores.parquet`, `scores.csv` and `report.html`.
@@ -67,7 +68,7 @@ def screen(
     Studies of patients that the model was trained on are of split `train` in the table, whatever the store says.
 
     Args:
-        store: The store, or its folder.
+        store: The store, or its place.
         checkpoint: Run folder of `ctvlp train`, or one checkpoint file.
         out: Folder to write to; made if missing.
         splits: Only studies of these splits; None for all.
@@ -83,7 +84,9 @@ def screen(
     source = store if isinstance(store, Store) else Store(store)
     from ctvlp.checkpoint import load_run  # heavy: only once the store is known to be one
 
-    run = load_run(checkpoint, text_encoder=text_encoder, text_cache=text_cache, device=device)
+    local_place(out, "out")
+    cache = None if text_cache is None else local_place(text_cache, "text_cache")
+    run = load_run(checkpoint, text_encoder=text_encoder, text_cache=cache, device=device)
     folder = writable_folder(out)
     scores, failures = score_store(
         source,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from preprocess.archive import index_archive
 from preprocess.errors import InputError, StudyError
-from preprocess.estimate import read_shape
+from preprocess.estimate import read_extent
 from preprocess.identity import Split
 from preprocess.index import ArchiveIndex, IndexCounts
 from preprocess.index_refresh import BATCH, RefreshCounts, RefreshMode
@@ -79,7 +79,7 @@ def open_plan(
             that is no image.
     """
     masks, shard = options.masks, options.shard
-    leave_out = [settings.store, *([masks] if masks else [])]
+    leave_out = [place for place in (settings.store, masks) if isinstance(place, Path)]
     with closing(ArchiveIndex(index_place, read_only=shard is not None)) as index:
         if shard is None:
             _refresh(index, archive, leave_out, options, progress)
@@ -134,7 +134,7 @@ def _refresh(
 
 def _has_image(index: ArchiveIndex, key: str) -> bool:
     """Whether the headers of any series of a study can be read."""
-    return any(series.refusal is not None or read_shape(series) is not None for series in index.study(key).series)
+    return any(series.refusal is not None or read_extent(series) is not None for series in index.study(key).series)
 
 
 def _check_ready(index: ArchiveIndex, archive: Path, leave_out: Sequence[Path]) -> None:

@@ -1,7 +1,6 @@
 """Hands studies to dask workers, on this machine or on a cluster that is already there; each owns one child process."""
 
 import logging
-import signal
 import threading
 import uuid
 from collections import deque
@@ -12,7 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import dask
-from distributed import Client, LocalCluster, WorkerPlugin, as_completed, get_worker
+from distributed import Client, Scheduler, SpecCluster, WorkerPlugin, as_completed, get_worker
+from distributed import Worker as DaskWorker
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
@@ -29,12 +29,16 @@ PER_WORKER = 2
 """Studies handed out to each worker at a time: the one it does, and the next."""
 _CONNECT_SECONDS = 30
 _WORKER_SECONDS = 120
+_LOOPBACK = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+"""Nothing else is looked up or listened at; dask serves its (empty) pages all the same."""
+_ONE_THREAD = {"nthreads": 1, "memory_limit": None}  # the children are watched
 _QUIET = {
-    "distributed.logging": {"distributed": "critical"},
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.limit": "1 day",
+    "distributed.admin.tick.interval": "1 s",
+    "distributed.admin.system-monitor.interval": "10 s",
 }
 
 
@@ -45,21 +49,15 @@ class StudyWorker(WorkerPlugin):  # type: ignore[misc]
         target: What the child calls.
         settings: Of the run.
         limits: Of one attempt at a study.
-        ours: The dask worker belongs to this run. Signals to the run's process group, as from a terminal or a batch
-            system, are then for the run alone, which ends its workers in order.
     """
 
-    def __init__(self, target: str, settings: Settings, limits: Limits, *, ours: bool) -> None:
+    def __init__(self, target: str, settings: Settings, limits: Limits) -> None:
         self.target = target
         self.settings = settings
         self.limits = limits
-        self.ours = ours
 
     def setup(self, worker: Any) -> None:
-        """Called by dask in the worker's process."""
-        if self.ours:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        """Called by dask where the worker is."""
         self.worker = Worker(self.target)
         self.turn = threading.Lock()
 
@@ -91,7 +89,7 @@ def run_on_dask(
         tasks: Studies to do.
         settings: Of the run.
         limits: Of one attempt at a study.
-        workers: Dask workers to start on this machine.
+        workers: Dask workers on this machine.
         cluster: Address of a scheduler to use instead.
         target: What the children call.
 
@@ -102,7 +100,7 @@ def run_on_dask(
     with (
         dask.config.set(_QUIET),
         _local(workers) if cluster is None else _existing(cluster) as client,
-        _installed(client, StudyWorker(target, settings, limits, ours=cluster is None), name),
+        _installed(client, StudyWorker(target, settings, limits), name),
     ):
         hosts = _hosts(client)
         crowd = max(map(len, hosts.values()))
@@ -205,21 +203,28 @@ def _installed(client: Any, plugin: StudyWorker, name: str) -> Iterator[None]:
 
 @contextmanager
 def _local(workers: int) -> Iterator[Any]:
-    """Single-threaded workers on this machine that speak over loopback alone."""
+    """Single-threaded workers on this machine; threads of this process, for they do nothing but wait for children."""
     with (
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            memory_limit=None,  # the children are watched, not the dask workers
-            dashboard_address="127.0.0.1:0",  # a free port for what dask calls its dashboard, which stays empty
-            scheduler_kwargs={"dashboard": False},
-            silence_logs=logging.CRITICAL,
+        _silence(),
+        SpecCluster(
+            scheduler={"cls": Scheduler, "options": _LOOPBACK},
+            workers={number: {"cls": DaskWorker, "options": _LOOPBACK | _ONE_THREAD} for number in range(workers)},
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Dask tells of each connection, which is not this program's log."""
+    log = logging.getLogger("distributed")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 @contextmanager

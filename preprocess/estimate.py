@@ -1,6 +1,7 @@
 """How much memory a series will need, told by its headers before any pixel is read."""
 
 import logging
+from dataclasses import dataclass
 from math import prod
 
 import nibabel
@@ -16,56 +17,83 @@ from preprocess.series import SeriesSource
 logger = logging.getLogger(__name__)
 
 Shape = tuple[int, int, int]
+Spacing = tuple[float, float, float]
 
 GIB = 1 << 30
 BASE_BYTES = 400 << 20
 """The interpreter, its libraries, and crops."""
 BYTES_PER_VOXEL = 5.0
 """HU, labels, and what is made of them on the way to crops, part by part."""
-NETWORK_BASE_BYTES = 5 << 30
-"""Networks, their library, and the scores of the tiles under way."""
-NETWORK_BYTES_PER_VOXEL = 13.0
+NETWORK_MM = 1.5
+"""Voxel size of TotalSegmentator's finer networks; what the 3 mm network needs is less."""
+NETWORK_BASE_BYTES = 4 << 30
+"""Five networks of some 31 million parameters, their libraries, and one tile on its way through a network."""
+NETWORK_BYTES_PER_VOXEL = 14.0
+"""The image and its labels at the networks' voxel size, and what is made of them."""
+NETWORK_BYTES_PER_COLUMN = 8192.0
+"""Scores of all labels of a network that lie above each other in one row of tiles."""
+UNKNOWN_STEP_MM = 2.0
+"""Between slices, where headers do not tell."""
 
 
-def read_shape(series: SeriesSource) -> Shape | None:
-    """Number of voxels along (slices, rows, columns) as the headers have it; None where they cannot be read."""
+@dataclass(frozen=True)
+class Extent:
+    """What headers say of a series' grid.
+
+    Attributes:
+        shape: Number of voxels along (slices, rows, columns).
+        spacing_mm: Their distance along the same axes.
+    """
+
+    shape: Shape
+    spacing_mm: Spacing
+
+
+def read_extent(series: SeriesSource) -> Extent | None:
+    """The grid of a series as its headers have it; None where they cannot be read."""
     try:
         if series.kind == "dicom":
-            return _dicom_shape(series)
+            return _dicom_extent(series)
         if series.kind == "nifti":
-            x, y, z = nibabel.load(series.files[0]).shape[:3]
+            header = nibabel.load(series.files[0]).header
+            (x, y, z), zooms = header.get_data_shape()[:3], header.get_zooms()[:3]
         else:
             reader = SimpleITK.ImageFileReader()
             reader.SetFileName(str(series.files[0]))
             reader.ReadImageInformation()
-            x, y, z = reader.GetSize()[:3]
+            (x, y, z), zooms = reader.GetSize()[:3], reader.GetSpacing()[:3]
+        dx, dy, dz = (abs(float(zoom)) for zoom in zooms)
     except (*DECODE_ERRORS, OSError, ValueError, RuntimeError, ImageFileError) as error:
         logger.debug("no size of %s: %s", series.kind, error)
         return None
-    return int(z), int(y), int(x)
+    return Extent((int(z), int(y), int(x)), (dz, dy, dx))
 
 
-def _dicom_shape(series: SeriesSource) -> Shape | None:
-    tags = ["Rows", "Columns", "NumberOfFrames"]
+def _dicom_extent(series: SeriesSource) -> Extent | None:
+    tags = ["Rows", "Columns", "NumberOfFrames", "PixelSpacing"]
     header = pydicom.dcmread(series.files[0], stop_before_pixels=True, force=True, specific_tags=tags)
     rows, columns = header.get("Rows"), header.get("Columns")
     if not rows or not columns:
         return None
-    frames = int(header.get("NumberOfFrames") or 1)
-    return series.slices or frames * len(series.files), int(rows), int(columns)
+    slices = series.slices or int(header.get("NumberOfFrames") or 1) * len(series.files)
+    down, across = (float(distance) for distance in header.get("PixelSpacing") or (1.0, 1.0))
+    return Extent((slices, int(rows), int(columns)), (abs(series.step_mm or UNKNOWN_STEP_MM), down, across))
 
 
-def estimate_bytes(shape: Shape, *, network: bool) -> int:
-    """Most memory that a volume of this shape needs at a time, libraries included.
+def estimate_bytes(extent: Extent, *, network: bool) -> int:
+    """Most memory that a volume needs at a time, libraries included.
 
     Args:
-        shape: Number of voxels along (slices, rows, columns).
-        network: The segmenter runs in the same process.
+        extent: Its grid.
+        network: The segmenter runs in the same process. What it needs hangs on the millimetres that are covered, for
+            it works on a grid of its own.
     """
-    voxels = prod(shape)
-    if network:
-        return NETWORK_BASE_BYTES + int(NETWORK_BYTES_PER_VOXEL * voxels)
-    return BASE_BYTES + int(BYTES_PER_VOXEL * voxels)
+    held = BYTES_PER_VOXEL * prod(extent.shape)
+    if not network:
+        return BASE_BYTES + int(held)
+    depth, *plane = (length * mm / NETWORK_MM for length, mm in zip(extent.shape, extent.spacing_mm, strict=True))
+    held += NETWORK_BYTES_PER_VOXEL * depth * prod(plane) + NETWORK_BYTES_PER_COLUMN * prod(plane)
+    return NETWORK_BASE_BYTES + int(held)
 
 
 def describe_need(shape: Shape, needed_bytes: int) -> str:
@@ -86,11 +114,11 @@ def admit(series: SeriesSource, budget_bytes: int | None, *, network: bool, tell
     Raises:
         StudyError: `OUT_OF_MEMORY`.
     """
-    shape = read_shape(series)
-    if shape is None:
+    extent = read_extent(series)
+    if extent is None:
         return
-    needed = estimate_bytes(shape, network=network)
-    tell(shape=shape, needed_bytes=needed)
+    needed = estimate_bytes(extent, network=network)
+    tell(shape=extent.shape, needed_bytes=needed)
     if budget_bytes is not None and needed > budget_bytes:
-        need = describe_need(shape, needed)
+        need = describe_need(extent.shape, needed)
         raise StudyError(Reason.OUT_OF_MEMORY, f"not read: {need}, {budget_bytes / GIB:.2f} GiB allowed a study")

@@ -69,19 +69,17 @@ def interpolate(hu: npt.NDArray[np.int16], z: AxisWeights, y: AxisWeights, x: Ax
 @njit(cache=True, nogil=True)
 def _along_z_and_y(hu, first_z, weights_z, first_y, weights_y, low, out):  # type: ignore[no-untyped-def]  # numba
     """Add source rows up in (z, y, source x): each slice along y, then into all slices that need it."""
-    taps_z, taps_y = weights_z.shape[1], weights_y.shape[1]
-    width = out.shape[2]
+    taps_z, taps_y, width = weights_z.shape[1], weights_y.shape[1], out.shape[2]
+    begin = first_y[0]
+    rows = np.empty((first_y[-1] + taps_y - begin, width), dtype=np.float32)
     plane = np.empty((out.shape[1], width), dtype=np.float32)
     for source in range(first_z[0], first_z[-1] + taps_z):
+        for y in range(rows.shape[0]):
+            row, line = hu[source, begin + y, low : low + width], rows[y]
+            for x in range(width):
+                line[x] = row[x]
         for y in range(out.shape[1]):
-            line = plane[y]
-            line[:] = np.float32(0.0)
-            for tap in range(taps_y):
-                weight = weights_y[y, tap]
-                if weight != 0.0:
-                    row = hu[source, first_y[y] + tap, low : low + width]
-                    for x in range(width):
-                        line[x] += weight * np.float32(row[x])
+            _add_rows(rows, first_y[y] - begin, weights_y[y], plane[y])
         for z in range(out.shape[0]):
             tap = source - first_z[z]
             if 0 <= tap < taps_z and weights_z[z, tap] != 0.0:
@@ -93,15 +91,35 @@ def _along_z_and_y(hu, first_z, weights_z, first_y, weights_y, low, out):  # typ
 
 
 @njit(cache=True, nogil=True)
+def _add_rows(rows, first, weights, line):  # type: ignore[no-untyped-def]  # numba
+    """Set a line to the weighted sum of rows, added one after the other, four in one go over the line."""
+    line[:] = np.float32(0.0)
+    tap = 0
+    while tap + 4 <= weights.size:
+        one, two, three, four = weights[tap], weights[tap + 1], weights[tap + 2], weights[tap + 3]
+        a, b, c, d = rows[first + tap], rows[first + tap + 1], rows[first + tap + 2], rows[first + tap + 3]
+        for x in range(line.size):
+            line[x] = line[x] + one * a[x] + two * b[x] + three * c[x] + four * d[x]
+        tap += 4
+    while tap < weights.size:
+        one, a = weights[tap], rows[first + tap]
+        for x in range(line.size):
+            line[x] += one * a[x]
+        tap += 1
+
+
+@njit(cache=True, nogil=True)
 def _along_x(smooth, first, weights, out):  # type: ignore[no-untyped-def]  # numba
-    """Sum (z, y, source x) into whole HU at the centres along x."""
-    taps = weights.shape[1]
+    """Sum (z, y, source x) into whole HU at the centres along x, all rows of a slice at a time."""
+    turned = np.empty((smooth.shape[2], smooth.shape[1]), dtype=np.float32)
+    total = np.empty(smooth.shape[1], dtype=np.float32)
     for z in range(out.shape[0]):
-        for y in range(out.shape[1]):
-            line = smooth[z, y]
-            for x in range(out.shape[2]):
-                total = np.float32(0.0)
-                start = first[x]
-                for tap in range(taps):
-                    total += weights[x, tap] * line[start + tap]
-                out[z, y, x] = np.int16(min(max(np.rint(total), np.float32(-32768.0)), np.float32(32767.0)))
+        turned[:] = smooth[z].T
+        for x in range(out.shape[2]):
+            total[:] = np.float32(0.0)
+            for tap in range(weights.shape[1]):
+                weight, column = weights[x, tap], turned[first[x] + tap]
+                for y in range(total.size):
+                    total[y] += weight * column[y]
+            for y in range(total.size):
+                out[z, y, x] = np.int16(min(max(np.rint(total[y]), np.float32(-32768.0)), np.float32(32767.0)))

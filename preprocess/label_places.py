@@ -11,7 +11,7 @@ from numba import njit
 Box = tuple[slice, slice, slice]
 Ints = npt.NDArray[np.int64]
 T = TypeVar("T", bound=np.generic)
-_STRIDE = 16  # voxels compared at a time
+_WORD = 8  # bytes looked at together
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,9 @@ def find_places(labels: npt.NDArray[Any]) -> LabelPlaces:
     ends = np.zeros((numbers, columns + 1), dtype=np.int64)
     row_starts = np.zeros(depth * rows + 1, dtype=np.int64)
     runs = np.empty((depth * rows, 3), dtype=np.uint16 if columns < 1 << 16 else np.uint32)
-    runs = _scan(labels, z, y, ends, runs, row_starts)
+    marks = np.zeros(-(-(columns + 1) // _WORD) * _WORD, dtype=np.bool_)
+    marks[columns] = True
+    runs = _scan(labels, z, y, ends, runs, row_starts, marks, marks.view(np.uint64))
     sections = (z, y, ends.cumsum(axis=1)[:, :-1])
     found = [int(number) for number in np.flatnonzero(z.any(axis=1))]
     boxes = {number: _box([along[number] for along in sections]) for number in found}
@@ -69,47 +71,41 @@ def _box(planes: Sequence[Ints]) -> Box:
     return (z, y, x)
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _run_end(row, start):  # type: ignore[no-untyped-def]  # numba
-    """Return where the run of equal values that begins at `start` ends."""
-    value = row[start]
-    end = start + 1
-    while end + _STRIDE <= row.size:
-        same = True
-        for x in range(end, end + _STRIDE):
-            same &= row[x] == value
-        if not same:
-            break
-        end += _STRIDE
-    while end < row.size and row[end] == value:
-        end += 1
-    return end
-
-
 @njit(cache=True, nogil=True)
-def _scan(labels, in_z, in_y, ends, runs, row_starts):  # type: ignore[no-untyped-def]  # numba
-    """Find all runs; `ends` counts those that begin at a column less those that ended there."""
-    found = 0
+def _scan(labels, in_z, in_y, ends, runs, row_starts, marks, words):  # type: ignore[no-untyped-def]  # numba
+    """Find all runs; `ends` counts those that begin at a column less those that ended there.
+
+    `marks` says where a number ends, `words` are the same bytes, `_WORD` at a time: most hold no mark.
+    """
+    found, width = 0, labels.shape[2]
     for z in range(labels.shape[0]):
         for y in range(labels.shape[1]):
             row = labels[z, y]
             row_starts[z * labels.shape[1] + y] = found
+            held = row[0]
+            for x in range(1, width):
+                held |= row[x]
+                marks[x] = row[x] != row[x - 1]
+            if not held:
+                continue
+            if found + width > runs.shape[0]:
+                larger = np.empty((2 * runs.shape[0] + width, 3), dtype=runs.dtype)
+                larger[:found] = runs[:found]
+                runs = larger
             start = 0
-            while start < row.size:
-                stop = _run_end(row, start)
-                number = row[start]
-                if number:
-                    if found == runs.shape[0]:
-                        larger = np.empty((2 * found, 3), dtype=runs.dtype)
-                        larger[:found] = runs
-                        runs = larger
-                    runs[found, 0], runs[found, 1], runs[found, 2] = number, start, stop
-                    in_z[number, z] += stop - start
-                    in_y[number, y] += stop - start
-                    ends[number, start] += 1
-                    ends[number, stop] -= 1
-                    found += 1
-                start = stop
+            for word in range(words.size):
+                if words[word]:
+                    for x in range(_WORD * word, _WORD * word + _WORD):
+                        if marks[x]:
+                            number = row[start]
+                            if number:
+                                runs[found, 0], runs[found, 1], runs[found, 2] = number, start, x
+                                in_z[number, z] += x - start
+                                in_y[number, y] += x - start
+                                ends[number, start] += 1
+                                ends[number, x] -= 1
+                                found += 1
+                            start = x
     row_starts[-1] = found
     return runs[:found].copy()
 

@@ -9,6 +9,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from preprocess.errors import InputError, Reason, StudyError
 from preprocess.geometry import canonical_grid, in_file_order, resample_labels_nearest, same_grid
@@ -24,6 +25,10 @@ from preprocess.structures import (
 from preprocess.volume import LabelMap, Labels, Volume
 
 logger = logging.getLogger(__name__)
+
+_SMALL_FILE = 1 << 20
+"""Bytes up to which a structure's file is compared with an empty one: the many that a volume does not hold are often
+the very same file."""
 
 _LABEL_TAG = re.compile(r'<Label\b[^>]*\bKey="(\d+)"[^>]*>\s*(?:<!\[CDATA\[(.*?)\]\]>|([^<]*))\s*</Label>', re.DOTALL)
 
@@ -140,32 +145,57 @@ def _read_folder(folder: Path) -> LabelMap:
     first = open_nifti(ordered[0][1])
     shape, affine = canonical_grid(first.shape, first.affine)
     labels: npt.NDArray[Any] = np.zeros(shape, dtype=np.uint8 if max(numbers.values()) <= 255 else np.uint16)
+    empty = b""
     for stem, path in ordered:
+        content = path.read_bytes() if path.stat().st_size < _SMALL_FILE else b""
+        if content and content == empty:
+            continue
         file = open_nifti(path)
         if not same_grid(*canonical_grid(file.shape, file.affine), shape, affine):
             raise StudyError(Reason.MASK_MISMATCH, f"{path.name} lies on another grid than {first.path.name}")
-        _add_structure(labels, file, numbers[current_name(stem)])
+        if not _add_structure(labels, file, numbers[current_name(stem)]):
+            empty = content
     names = {number: name for name, number in sorted(numbers.items(), key=lambda item: item[1])}
     label_map = LabelMap(labels, affine, names)
     _check_known(label_map, folder)
     return label_map
 
 
-def _add_structure(labels: npt.NDArray[Any], file: NiftiFile, number: int) -> None:
-    """Give all voxels of one structure's file its number, save those that another structure has already."""
-    target, found = in_file_order(labels, file.affine), set()
-    for part, values in file.slabs():
-        if values.max() == values.min() == 0:
-            continue
-        rows = np.flatnonzero(values.any(axis=(0, 2)))
-        box = (slice(None), slice(rows[0], rows[-1] + 1))
-        inside, free = values[box] != 0, target[part][box] == 0
-        found |= set(np.unique(values[box][inside]).tolist())
-        if len(found) > 1:
+def _add_structure(labels: npt.NDArray[Any], file: NiftiFile, number: int) -> bool:
+    """Give all voxels of one structure's file its number, save those that another has already; whether it has any."""
+    target, value, alone = in_file_order(labels, file.affine), 0, True
+    for part, stored in file.slabs():
+        values = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+        value, alone = _paint(values, target[part], number, values.dtype.type(value))
+        if not alone:
             raise StudyError(
                 Reason.MASK_MISMATCH, f"{file.path.name} is no mask: it holds more than one value beside 0"
             )
-        np.copyto(target[part][box], number, where=inside & free)
+    return bool(value != 0)
+
+
+@njit(cache=True, nogil=True)
+def _paint(values, target, number, value):  # type: ignore[no-untyped-def]  # numba
+    """Set free voxels where values are not 0; return the value there (0: none yet) and whether there is no other."""
+    for z in range(values.shape[0]):
+        plane, held = values[z].reshape(-1), False
+        for x in range(plane.size):
+            held |= plane[x] != 0
+        for y in range(values.shape[1] if held else 0):
+            row, line = values[z, y], target[z, y]
+            held = False
+            for x in range(row.size):
+                held |= row[x] != 0
+            if held:
+                for x in range(row.size):
+                    if row[x] != 0:
+                        if value == 0:
+                            value = row[x]
+                        if row[x] != value:
+                            return value, False
+                        if line[x] == 0:
+                            line[x] = number
+    return value, True
 
 
 def _check_known(label_map: LabelMap, path: Path) -> None:

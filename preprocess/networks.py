@@ -18,6 +18,9 @@ from preprocess.weights import CHECKPOINT, Network
 
 logger = logging.getLogger(__name__)
 
+_GPU_IS_LOST = "the GPU is lost to this process"
+_GPU_WORDS = ("cuda", "cudnn", "cublas")
+
 Stamp = tuple[tuple[int, int], ...]
 
 
@@ -29,8 +32,7 @@ class Inference:
         device: `cpu`, `cuda` or `cuda:<number>`.
         tile_step: Distance between neighbouring tiles as a share of a tile.
         mirroring: Average over the mirrored images that the training allows; eight times the work.
-        light: Spare the GPU's memory at the price of time: add up the scores in main memory, one row of tiles at a
-            time. On a CPU it is always done so, since there it costs no time. The labels are the same.
+        light: Spare the GPU's memory at the price of time: add up the scores in main memory. The labels are the same.
     """
 
     device: str = "cpu"
@@ -64,8 +66,17 @@ def run_network(
     """
     predictor = load_network(network, how)
     with _named_errors(network), contextlib.redirect_stdout(io.StringIO()):
-        labels: Labels = _predict(predictor, image, spacing_mm, by_slab=how.light or how.device == "cpu")
+        labels: Labels = _predict(predictor, image, spacing_mm, light=how.light)
     return labels
+
+
+def gpu_is_lost(message: str) -> bool:
+    """Whether an error of `run_network` says that this process can no longer use its GPU.
+
+    After an error such as a failed assertion on the device, everything that the process asks of the GPU fails: it has
+    to end, and another process can go on.
+    """
+    return _GPU_IS_LOST in message
 
 
 def load_network(network: Network, how: Inference) -> Any:
@@ -104,6 +115,8 @@ def _load(network: Network, stamp: Stamp, device: str, tile_step: float, mirrori
         raise InputError(f"network {network.folder} cannot be loaded: {_line(error)}") from error
     except pickle.UnpicklingError as error:
         raise InputError(f"network {network.folder}: a checkpoint is damaged: {_line(error)}") from error
+    if len(network.folds) == 1:  # no second copy of the weights beside those that the network holds
+        predictor.list_of_parameters = [predictor.network.state_dict()]
     logger.info("loaded %s on %s", network.folder, device)
     return predictor
 
@@ -111,6 +124,8 @@ def _load(network: Network, stamp: Stamp, device: str, tile_step: float, mirrori
 def _device(name: str) -> Any:
     import torch
 
+    if "," in name:
+        raise InputError(f"device={name}: several devices need workers=1 or more on this machine, and no cluster=")
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -120,9 +135,7 @@ def _device(name: str) -> Any:
     return device
 
 
-def _predict(
-    predictor: Any, image: npt.NDArray[Any], spacing_mm: tuple[float, float, float], *, by_slab: bool
-) -> Labels:
+def _predict(predictor: Any, image: npt.NDArray[Any], spacing_mm: tuple[float, float, float], *, light: bool) -> Labels:
     """nnU-Net's preprocessing, its tiles, and its way back to the given grid."""
     import torch
     from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
@@ -133,11 +146,10 @@ def _predict(
         image[None], None, {"spacing": list(spacing_mm)}, plans, configuration, predictor.dataset_json
     )
     tensor = torch.from_numpy(data).to(dtype=torch.float32, memory_format=torch.contiguous_format)
-    if by_slab:
-        labels = labels_by_slab(predictor, tensor, properties)
-        if labels is not None:
-            return labels
-    predictor.perform_everything_on_device = not by_slab
+    labels = labels_by_slab(predictor, tensor, properties, light=light)
+    if labels is not None:
+        return labels
+    predictor.perform_everything_on_device = not light and predictor.device.type != "cpu"
     logits = predictor.predict_logits_from_preprocessed_data(tensor).numpy()
     found: Labels = convert_predicted_logits_to_segmentation_with_correct_shape(
         logits, plans, configuration, predictor.label_manager, properties
@@ -157,7 +169,8 @@ def _named_errors(network: Network) -> Iterator[None]:
         what = _line(error)
         full = any(word in what.lower() for word in ("out of memory", "can't allocate memory", "alloc_failed"))
         reason = Reason.OUT_OF_MEMORY if full else Reason.SEGMENTER
-        raise StudyError(reason, f"network {name} failed: {what}") from error
+        lost = not full and any(word in what.lower() for word in _GPU_WORDS)
+        raise StudyError(reason, f"network {name} failed: {what}{f'; {_GPU_IS_LOST}' if lost else ''}") from error
 
 
 def _line(error: Exception) -> str:

@@ -9,6 +9,7 @@ from preprocess.attempt import Attempt
 from preprocess.errors import Reason
 from preprocess.estimate import GIB, describe_need
 from preprocess.limits import Limits
+from preprocess.networks import gpu_is_lost
 from preprocess.pieces import Piece
 from preprocess.study import Settings, StudyTask, record
 from preprocess.worker import CallEnded, Worker
@@ -41,9 +42,9 @@ def try_study(
 ) -> Outcome:
     """Does one study in a worker's child process.
 
-    A study that takes too long, or whose process dies, is tried once more at once; one that needs more memory than its
-    share is to be tried once more alone. The second attempt has a fresh process and saves memory at the price of time;
-    it gives the same bytes.
+    A study that takes too long, or whose process dies or loses its GPU, is tried once more at once; one that needs more
+    memory than its share is to be tried once more alone. The second attempt has a fresh process and saves memory at
+    the price of time; it gives the same bytes.
 
     Args:
         worker: Its child does the work.
@@ -65,6 +66,10 @@ def try_study(
         if not alone and piece.reason == Reason.OUT_OF_MEMORY and not hopeless:
             logger.warning("study %s needs more memory than its share; it is tried once more, alone", task.study_id)
             piece = None
+        elif not alone and gpu_is_lost(piece.message or ""):
+            logger.warning("study %s: %s; it is tried once more", task.study_id, piece.message)
+            worker.stop()
+            piece = _second(worker, task, settings, limits, budget)
     except CallEnded as first:
         if alone:
             piece = _give_up(first, task, settings, limits, budget)
@@ -74,6 +79,8 @@ def try_study(
         else:
             what = _what(first, limits, budget)
             logger.warning("study %s: %s; it is tried once more, alone", task.study_id, what)
+    if piece is not None and gpu_is_lost(piece.message or ""):
+        worker.stop()  # the next study has a process that can use the GPU
     started = worker.started - before
     return Outcome(piece, started, started - (1 if started and not before else 0))
 

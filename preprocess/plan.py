@@ -147,18 +147,20 @@ class TaskSource:
         """The task of one study, with its files."""
         source = self.index.study(study.summary.key)
         masks = self._masks(study)
+        of_files = self._of_files(study, masks)
         return StudyTask(
             source,
             **study.names,
             series_ids={series.name: pseudonym(self.naming.key, series.name) for series in source.series},
             masks=masks,
             identifiers=study.identifiers,
-            digest=self._digest(study, masks),
+            digest=self._digest(study, of_files),
+            uncropped_digest=_sha256([of_files, self.settings.uncropped_digest]),
         )
 
     def digest(self, study: PlannedStudy) -> str:
         """Digest of all that a study's outcome depends on, without looking up its files."""
-        return self._digest(study, self._masks(study))
+        return self._digest(study, self._of_files(study, self._masks(study)))
 
     def _masks(self, study: PlannedStudy) -> Path | None:
         if self.masks is None:
@@ -168,14 +170,16 @@ class TaskSource:
         except StudyError:
             return None  # the study itself says so when its turn comes
 
-    def _digest(self, study: PlannedStudy, masks: Path | None) -> str:
+    def _digest(self, study: PlannedStudy, of_files: str) -> str:
+        return _sha256([of_files, self.settings.digest, study.names])
+
+    def _of_files(self, study: PlannedStudy, masks: Path | None) -> str:
+        """Digest of a study's files and masks, and of what was decided on them."""
         try:
             files = with_files(study.summary.digest, self.index.root, [] if masks is None else mask_files(masks))
         except (StudyError, OSError):
             files = "unreadable"  # the study fails when its turn comes
-        decided = [asdict(one) for one in decisions_of(self.settings.decisions, study.summary.keys)]
-        text = json.dumps([files, self.settings.digest, study.names, decided], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _sha256([files, [asdict(one) for one in decisions_of(self.settings.decisions, study.summary.keys)]])
 
 
 class Tasks(Sequence[StudyTask]):
@@ -250,6 +254,10 @@ def _outcome(study: PlannedStudy, source: TaskSource) -> Piece | None:
     except OSError:
         return None
     return piece if whole else None
+
+
+def _sha256(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _patient_of(study: StudySummary, patients: Mapping[str, str]) -> str:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from preprocess.errors import Reason, StudyError
 from preprocess.geometry import lps_from_index
@@ -72,9 +73,16 @@ def without_padding(volume: Volume) -> Volume:
 
 def _counts(hu: npt.NDArray[np.int16]) -> npt.NDArray[np.int64]:
     """Number of voxels of each value, index 0 being -32768; of large volumes a regular sample of rows."""
-    rows = hu.reshape(-1, hu.shape[-1])
-    sample = np.ascontiguousarray(rows[:: max(1, hu.size // _MIN_SAMPLES)])
-    return np.roll(np.bincount(sample.view(np.uint16).ravel(), minlength=65536), 32768)  # 32768 and up are negative
+    counts = np.zeros(65536, dtype=np.int64)
+    _add_counts(hu.reshape(-1, hu.shape[-1])[:: max(1, hu.size // _MIN_SAMPLES)], counts)
+    return counts
+
+
+@njit(cache=True, nogil=True)
+def _add_counts(rows, counts):  # type: ignore[no-untyped-def]  # numba
+    for row in range(rows.shape[0]):
+        for x in range(rows.shape[1]):
+            counts[rows[row, x] + 32768] += 1
 
 
 def _without_padding(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

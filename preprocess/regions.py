@@ -44,7 +44,7 @@ class AnatomyMask:
     def at(self, indices: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.uint8]:
         """Parts at all combinations of source indices along z, y and x; 0 outside the grid."""
         z, y, x = indices
-        found: npt.NDArray[np.uint8] = self.parts[take(self.label_map.labels, z, y, x)]
+        found: npt.NDArray[np.uint8] = self.parts.take(take(self.label_map.labels, z, y, x))
         return found
 
 

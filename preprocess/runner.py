@@ -1,16 +1,17 @@
 """Does the studies of a run within limits, one after the other or on dask workers."""
 
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from preprocess.limits import Limits
-from preprocess.network_service import network_service
+from preprocess.network_service import named_devices, network_service
 from preprocess.one_study import PROCESS_STUDY, Outcomes, try_study
 from preprocess.pieces import Piece
 from preprocess.publish import remove_leftovers
 from preprocess.signals import raise_on_sigterm
-from preprocess.study import Settings, StudyTask, process_study
+from preprocess.study import Settings, StudyTask
 from preprocess.worker import Worker
 
 DEFAULT_LIMITS = Limits()
@@ -52,7 +53,7 @@ def run_tasks(
         on_piece: Called in this process as each study ends.
         limits: Of time and memory, for one attempt at a study.
         cluster: Address of a dask scheduler; its workers do the studies instead.
-        target: `module:function` that a child calls for each study, with `process_study`'s arguments.
+        target: `module:function` that is called for each study, with `process_study`'s arguments.
 
     Raises:
         InputError: The store can no longer be written, or the cluster is not there; what is under way is dropped.
@@ -62,13 +63,15 @@ def run_tasks(
     if not tasks:
         return Children(0, 0)
     if workers == 0 and cluster is None:
+        module, name = target.split(":")
+        do = getattr(importlib.import_module(module), name)
         for task in tasks:
-            on_piece(process_study(task, settings))
+            on_piece(do(task, settings))
         return Children(0, 0)
     try:
         with (
             raise_on_sigterm(),
-            _with_networks(settings, workers, cluster) as served,
+            _with_networks(settings, limits, workers, cluster) as served,
             closing(_outcomes(tasks, served, limits, workers, cluster, target)) as outcomes,
         ):
             for outcome in outcomes:
@@ -83,14 +86,16 @@ def run_tasks(
 
 
 @contextmanager
-def _with_networks(settings: Settings, workers: int, cluster: str | None) -> Iterator[Settings]:
-    """The settings; where several processes share a GPU, with the address of one more that holds the networks."""
+def _with_networks(settings: Settings, limits: Limits, workers: int, cluster: str | None) -> Iterator[Settings]:
+    """The settings; where processes share GPUs, with the address of one more for each GPU, which holds the networks."""
     network = settings.network
-    if network is None or cluster is not None or workers < 2 or not network.device.startswith("cuda"):
+    devices = [] if network is None else named_devices(network.device)
+    shared = len(devices) > 1 or (workers > 1 and network is not None and network.device.startswith("cuda"))
+    if network is None or cluster is not None or not shared:
         yield settings
         return
-    with network_service() as address:
-        yield replace(settings, network=replace(network, service=address))
+    with network_service(devices, seconds=limits.seconds) as service:
+        yield replace(settings, network=replace(network, service=service))
 
 
 def _outcomes(

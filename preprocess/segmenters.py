@@ -1,11 +1,11 @@
 """Which segmenters a store holds, and whether one more may join: two in one store need the user's word."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from preprocess.errors import InputError, StoreError
 from preprocess.store import Store
+from preprocess.store_place import StorePath, in_turn
 
 _KEYS = ("name", "version", "weights_digest")
 
@@ -41,17 +41,26 @@ def check_mixture(own: Mapping[str, Any], stored: Iterable[Mapping[str, Any] | N
     )
 
 
-def stored_segmenters(store: Path | str) -> list[dict[str, Any] | None]:
+def stored_segmenters(store: StorePath | str) -> list[dict[str, Any] | None]:
     """The segmenter of every volume of a store, from the studies' attributes; damaged files are passed over."""
+    return [segmenter for found in segmenters_by_study(store).values() for segmenter in found]
+
+
+def segmenters_by_study(store: StorePath | str) -> dict[str, list[dict[str, Any] | None]]:
+    """Study to the segmenter of each of its volumes; none of a damaged file."""
     reader = Store(store)
-    found: list[dict[str, Any] | None] = []
-    for study_id in reader.study_ids():
-        try:
-            with reader.open_study(study_id) as study:
-                found += [study.volume_attributes(volume).get("segmenter") for volume in study.volumes]
-        except StoreError:
-            continue  # `ctvlp check` reports it, and the next run makes it anew
-    return found
+    study_ids = reader.study_ids()
+    return dict(
+        zip(study_ids, in_turn(reader.path, lambda study_id: _segmenters(reader, study_id), study_ids), strict=True)
+    )
+
+
+def _segmenters(store: Store, study_id: str) -> list[dict[str, Any] | None]:
+    try:
+        with store.open_study(study_id) as study:
+            return [study.volume_attributes(volume).get("segmenter") for volume in study.volumes]
+    except StoreError:
+        return []  # `ctvlp check` reports it, and the next run makes it anew
 
 
 def _named(found: Identity) -> str:

@@ -15,13 +15,14 @@ import numpy.typing as npt
 from preprocess.volume import Labels
 
 
-def labels_by_slab(predictor: Any, data: Any, properties: dict[str, Any]) -> Labels | None:
+def labels_by_slab(predictor: Any, data: Any, properties: dict[str, Any], *, light: bool = False) -> Labels | None:
     """Label of each voxel, as `predict_logits_from_preprocessed_data` and the export after it give it.
 
     Args:
         predictor: nnU-Net's predictor, loaded.
         data: float32 tensor (1, z, y, x) of nnU-Net's preprocessing.
         properties: What that preprocessing noted.
+        light: Add up the scores in main memory, not in that of the network's device.
 
     Returns:
         (z, y, x) on the grid before preprocessing; None where the network's answer is no label a voxel on its own grid
@@ -41,7 +42,7 @@ def labels_by_slab(predictor: Any, data: Any, properties: dict[str, Any]) -> Lab
         return None
     padded, inside = pad_nd_image(data, patch, "constant", {"value": 0}, True, None)
     with torch.inference_mode():
-        found = _padded_labels(predictor, padded, patch)[tuple(inside[1:])]
+        found = _padded_labels(predictor, padded, patch, light=light)[tuple(inside[1:])]
     wide = len(predictor.label_manager.foreground_labels) >= 255
     labels = np.zeros(properties["shape_before_cropping"], dtype=np.uint16 if wide else np.uint8)
     labels = insert_crop_into_image(labels, found, properties["bbox_used_for_cropping"])
@@ -49,48 +50,54 @@ def labels_by_slab(predictor: Any, data: Any, properties: dict[str, Any]) -> Lab
     return turned
 
 
-def _padded_labels(predictor: Any, data: Any, patch: tuple[int, ...]) -> npt.NDArray[np.uint16]:
+def _padded_labels(predictor: Any, data: Any, patch: tuple[int, ...], *, light: bool) -> npt.NDArray[np.uint16]:
     """Labels (z, y, x) of a tensor that is at least as large as a tile."""
     import torch
     from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 
     device = predictor.device
+    place = torch.device("cpu") if light else device
     predictor.network.load_state_dict(predictor.list_of_parameters[0])
     predictor.network.to(device).eval()
-    weight = compute_gaussian(patch, sigma_scale=1.0 / 8, value_scaling_factor=10, device=torch.device("cpu"))
+    weight = compute_gaussian(patch, sigma_scale=1.0 / 8, value_scaling_factor=10, device=place)
     depth, *plane = data.shape[1:]
     labels = np.zeros((depth, *plane), dtype=np.uint16)
-    scores = torch.zeros((predictor.label_manager.num_segmentation_heads, patch[0], *plane), dtype=torch.half)
-    weights = torch.zeros((patch[0], *plane), dtype=torch.half)
+    heads = predictor.label_manager.num_segmentation_heads
+    scores = torch.zeros((heads, patch[0], *plane), dtype=torch.half, device=place)
+    weights = torch.zeros((patch[0], *plane), dtype=torch.half, device=place)
     start = 0
     rows = groupby(predictor._internal_get_sliding_window_slicers(data.shape[1:]), key=lambda tile: tile[1].start)
     with torch.autocast(device.type, enabled=device.type == "cuda"):
         for row, tiles in rows:
-            labels[start:row] = _best(scores[:, : row - start], weights[: row - start])
+            _take_best(scores, weights, labels[start:row])
             _move_on(scores, row - start, axis=1)
             _move_on(weights, row - start, axis=0)
             start = row
             for _, _, y, x in tiles:
-                tile = data[:, start : start + patch[0], y, x][None].contiguous().to(device)
-                answer = predictor._internal_maybe_mirror_and_predict(tile)[0].to("cpu")
-                answer *= weight
-                scores[:, :, y, x] += answer
+                _add_answer(predictor, data[:, start : start + patch[0], y, x], weight, scores[:, :, y, x])
                 weights[:, y, x] += weight
-    labels[start:] = _best(scores, weights)
+    _take_best(scores, weights, labels[start:])
     return labels
 
 
-def _best(scores: Any, weights: Any) -> npt.NDArray[np.int64]:
-    """The best label of each voxel of complete planes, (z, y, x)."""
+def _add_answer(predictor: Any, tile: Any, weight: Any, scores: Any) -> None:
+    """Adds the network's weighted scores of one tile (1, z, y, x) to `scores` (label, z, y, x), and keeps none."""
+    answer = predictor._internal_maybe_mirror_and_predict(tile[None].contiguous().to(predictor.device))[0]
+    for sums, found in zip(scores, answer.to(scores.device), strict=True):  # label by label: torch makes copies to add
+        found *= weight
+        sums += found
+
+
+def _take_best(scores: Any, weights: Any, labels: npt.NDArray[np.uint16]) -> None:
+    """Writes the best label of each voxel of the first, complete planes into `labels` (z, y, x)."""
     import torch
 
-    if scores.shape[1] == 0:
-        return np.zeros(tuple(weights.shape), dtype=np.int64)
-    mean = torch.div(scores, weights)
-    if torch.isinf(mean).any():
-        raise RuntimeError("a score is infinite")
-    best: npt.NDArray[np.int64] = mean.numpy().argmax(0)
-    return best
+    for plane, into in enumerate(labels):
+        mean = torch.div(scores[:, plane], weights[plane])
+        if torch.isinf(mean).any():
+            raise RuntimeError("a score is infinite")
+        # the first of equal scores, as numpy takes it; numpy compares float32 faster than the half that it comes from
+        into[:] = mean.float().numpy().argmax(0) if mean.device.type == "cpu" else mean.argmax(0).cpu().numpy()
 
 
 def _move_on(sums: Any, planes: int, *, axis: int) -> None:

@@ -17,12 +17,14 @@ from preprocess.estimate import admit
 from preprocess.generations import drop_twin, keep_generation
 from preprocess.identifiers import scrub, stand_ins
 from preprocess.masks import place_labels, read_masks
+from preprocess.networks import gpu_is_lost
 from preprocess.pieces import Piece, file_sha256, write_piece
 from preprocess.quality import orientation_flags, without_padding
 from preprocess.segment import segment
 from preprocess.series import SeriesChoice, SeriesSource, choose_series, passed_over
 from preprocess.stack import Gaps
 from preprocess.store import StoredVolume, study_path, write_study
+from preprocess.store_place import StorePath
 from preprocess.vocabulary import Anatomy
 from preprocess.volume import LabelMap, Volume
 
@@ -51,7 +53,7 @@ class Settings:
     """What is the same for all studies of a run.
 
     Attributes:
-        store: Folder of the store.
+        store: Place of the store.
         anatomies: Name to anatomy.
         segmenter: Who finds the structures: name, version and weights_digest, as the store records them.
         network: How to run the networks; None where masks come from files.
@@ -60,10 +62,12 @@ class Settings:
         decisions: What the user decided on single studies.
         keep: `volume` keeps the whole volume too.
         private: Messages carry no identifiers.
+        leave_failed: A study that fails keeps the file and the record that it has.
         digest: Of all settings that the stored bytes depend on.
+        uncropped_digest: Of those of them that other things than the crops and the kept volume depend on.
     """
 
-    store: Path
+    store: StorePath
     anatomies: Mapping[str, Anatomy]
     segmenter: Mapping[str, Any] = field(default_factory=lambda: dict(FILES))
     network: NetworkOptions | None = None
@@ -72,7 +76,9 @@ class Settings:
     decisions: Decisions = field(default_factory=dict)
     keep: tuple[str, ...] = ()
     private: bool = True
+    leave_failed: bool = False
     digest: str = ""
+    uncropped_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,8 @@ class StudyTask:
         masks: File or folder with its masks, or None.
         identifiers: Its row in the map back from names to identifiers; never stored.
         digest: Of its files, its masks, the settings and its names.
+        uncropped_digest: The same without its names and what the crops alone depend on: while it stays, the label maps
+            and the choice of series stay.
     """
 
     source: StudySource
@@ -100,6 +108,7 @@ class StudyTask:
     masks: Path | None
     identifiers: Mapping[str, str]
     digest: str
+    uncropped_digest: str = ""
 
 
 def process_study(
@@ -118,13 +127,13 @@ def process_study(
     """
     clock = Clock(tell)
     rows: list[dict[str, Any]] = []
-    piece = Piece(task.study_id, task.patient_id, "done", task.digest, seconds=clock.seconds)
+    piece = Piece(task.study_id, task.patient_id, "done", task.digest, task.uncropped_digest, seconds=clock.seconds)
     try:
         path = _make(task, settings, attempt, clock, rows)
         piece = replace(piece, file_sha256=file_sha256(path))
         drop_twin(path, str(piece.file_sha256))
     except Exception as error:  # noqa: BLE001 - the study loop: one study's failure must not stop the others
-        piece = _failed(piece, error, task, settings, clock.stage)
+        piece = failed_piece(piece, error, task, settings, clock.stage)
     piece = replace(piece, series=tuple(rows))
     record(piece, settings)
     return piece
@@ -133,9 +142,13 @@ def process_study(
 def record(piece: Piece, settings: Settings) -> None:
     """Writes what became of a study; a failed one has no file, an earlier one is kept as an earlier generation.
 
+    With `settings.leave_failed` nothing is written of a failed one.
+
     Raises:
         InputError: Where the store cannot be written.
     """
+    if piece.status == "failed" and settings.leave_failed:
+        return
     try:
         if piece.status == "failed":
             keep_generation(settings.store, piece.study_id, None)
@@ -145,8 +158,8 @@ def record(piece: Piece, settings: Settings) -> None:
         raise InputError(f"store {settings.store} cannot be written: {error.strerror or error}") from error
 
 
-def _failed(piece: Piece, error: Exception, task: StudyTask, settings: Settings, stage: str) -> Piece:
-    """The piece with its error as an entry of the closed list, and a message that names no patient.
+def failed_piece(piece: Piece, error: Exception, task: StudyTask, settings: Settings, stage: str) -> Piece:
+    """A study's piece with its error as an entry of the closed list, and a message that names no patient.
 
     Raises:
         InputError: Where the error says that the store can no longer be written.
@@ -185,7 +198,7 @@ def _public(message: str, task: StudyTask, settings: Settings) -> str:
     return scrub(message, words)
 
 
-def _make(task: StudyTask, settings: Settings, attempt: Attempt, clock: Clock, rows: list[dict[str, Any]]) -> Path:
+def _make(task: StudyTask, settings: Settings, attempt: Attempt, clock: Clock, rows: list[dict[str, Any]]) -> StorePath:
     """Reads, crops and writes; fills `rows` with what became of each series; the file it wrote."""
     if task.source.defect is not None:
         raise StudyError(Reason.DUPLICATE, task.source.defect)
@@ -205,7 +218,7 @@ def _make(task: StudyTask, settings: Settings, attempt: Attempt, clock: Clock, r
         try:
             stored = _stored_volume(task, settings, attempt, clock, series)
         except StudyError as error:
-            if error.reason is Reason.OUT_OF_MEMORY:
+            if error.reason is Reason.OUT_OF_MEMORY or gpu_is_lost(str(error)):
                 raise  # which series is taken must not hang on the machine
             errors.append(error)
             rows.append(_series_row(task, series, f"{error.reason}: {_public(str(error), task, settings)}"))

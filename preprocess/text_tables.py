@@ -18,7 +18,9 @@ from preprocess.publish import publishing
 from preprocess.reading import ReportReading
 from preprocess.report_reader import AbnormalRule, build_reader
 from preprocess.reports import NO_ID, read_report_table
-from preprocess.vocabulary import Vocabulary, load_vocabulary
+from preprocess.store_place import StorePath, store_place
+from preprocess.vocabulary import Vocabulary
+from preprocess.vocabulary_files import load_vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +174,7 @@ def _link_rows(reports: pd.DataFrame) -> list[dict[str, Any]]:
 def write_text_tables(
     reports: pd.DataFrame,
     vocabulary: Vocabulary,
-    folder: str | Path,
+    folder: StorePath | str,
     *,
     abnormal_rule: AbnormalRule = "any",
     language: str | Path = "en",
@@ -181,7 +183,7 @@ def write_text_tables(
 ) -> TextSummary:
     """Read reports and write `links`, `anatomies`, `sentences`, `labels` and `evidence` (.parquet) into `folder`.
 
-    Each file is written under a temporary name in the same folder, then renamed; arguments as in `build_text_tables`.
+    Each file appears whole or not at all (`publish`); arguments as in `build_text_tables`.
 
     Raises:
         InputError: The folder cannot be written.
@@ -196,7 +198,7 @@ def write_text_tables(
     )
     if deidentifier is not None:
         logger.info("identifiers replaced in report texts: %s", summary.replaced or "none")
-    folder = Path(folder)
+    folder = store_place(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():

@@ -3,14 +3,16 @@
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from preprocess.errors import InputError, Reason
+from preprocess.errors import InputError, Reason, StudyError
 from preprocess.pieces import Piece
 from preprocess.publish import publishing
+from preprocess.weights import Network
 
 LOADED = []
+LOST = []
 TARGET = "fake_studies:process_study"
 
 
@@ -29,6 +31,7 @@ class FakeSettings:
 
     store: Path
     network: None = None
+    leave_failed: bool = False
 
 
 def process_study(task, settings, attempt, *, tell):
@@ -43,6 +46,8 @@ def process_study(task, settings, attempt, *, tell):
     piece = Piece(task.study_id, task.patient_id, "done", task.digest, file_sha256=str(os.getpid()))
     if how.startswith("half"):
         _write_half(piece, settings)
+    if LOST:
+        return _lose_gpu(piece)
     if not (when == "at first" and attempt.lighter):
         return ENDS.get(how.split("-")[0], lambda piece: piece)(piece)
     return piece
@@ -59,6 +64,18 @@ def _allocate(piece):
     while True:
         held.append(os.urandom(1 << 20) * 8)
         time.sleep(0.002)
+
+
+def _lose_gpu(piece):
+    """A failed assertion on the device: whatever this process asks of its GPU from then on fails in the same words."""
+    from preprocess.networks import _named_errors
+
+    LOST.append("GPU")
+    try:
+        with _named_errors(Network(Path("Dataset1/model"))):
+            raise RuntimeError("CUDA error: device-side assert triggered")
+    except StudyError as error:
+        return replace(piece, status="failed", stage="masks", reason=str(error.reason), message=str(error))
 
 
 def _write_half(piece, settings):
@@ -80,6 +97,7 @@ ENDS = {
     "crashes": lambda piece: os.kill(os.getpid(), signal.SIGSEGV),
     "killed": lambda piece: os.kill(os.getpid(), signal.SIGKILL),
     "large": _too_large,
+    "lost": _lose_gpu,
     "full": _store_is_gone,
     "slow": lambda piece: time.sleep(0.2) or piece,
 }

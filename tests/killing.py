@@ -11,10 +11,12 @@ import time
 from pathlib import Path
 
 from preprocess import pipeline, publish, study
+from preprocess.attempt import ANY_WAY, keep_silent
 from preprocess.pipeline import preprocess_archive, run_tasks
+from preprocess.recrop_store import recrop_store
 
 
-def process_study(task, settings, attempt, *, tell):
+def process_study(task, settings, attempt=ANY_WAY, *, tell=keep_silent):
     """`process_study`, killed once a plan says so; a plan is a file `<study>.kill` that holds `<who> <flush>`."""
     plan = settings.store.parent / f"{task.study_id}.kill"
     if plan.exists():
@@ -44,7 +46,13 @@ def run(root, workers):
     preprocess_archive(root / "archive", root / "store", masks=root / "masks", study_id="keep", workers=workers)
 
 
-def kill_one_run_after_the_other(root):
+def recrop(root):
+    """Crops a store anew."""
+    options = {"masks": root / "masks", "study_id": "keep", "key_file": root / "key", "workers": 0}
+    recrop_store(root / "archive", root / "store", **options, vocabulary=root / "mine.yaml")
+
+
+def kill_one_run_after_the_other(do):
     """Kills a run at its first flush, the next at its second, and so on until one ends before; the number of kills."""
     status, kills = None, -1
     while status != 0:
@@ -52,7 +60,7 @@ def kill_one_run_after_the_other(root):
         process = os.fork()
         if not process:
             kill_at(kills + 1, os.getpid())
-            run(root, 0)
+            do()
             os._exit(0)
         _, status = os.waitpid(process, 0)
         assert status in (0, signal.SIGKILL)
@@ -62,6 +70,8 @@ def kill_one_run_after_the_other(root):
 if __name__ == "__main__":
     place = Path(sys.argv[2])
     if sys.argv[1] == "runs":
-        sys.stdout.write(str(kill_one_run_after_the_other(place)))
+        sys.stdout.write(str(kill_one_run_after_the_other(lambda: run(place, 0))))
+    elif sys.argv[1] == "recrops":
+        sys.stdout.write(str(kill_one_run_after_the_other(lambda: recrop(place))))
     else:
         run(place, 1)

@@ -1,6 +1,7 @@
-"""Builds small nnU-Net v2 model folders in TotalSegmentator's layout, with weights set by hand or drawn at random."""
+"""Builds nnU-Net v2 model folders in TotalSegmentator's layout, with weights set by hand or drawn at random."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,6 +15,33 @@ TRAINER = "nnUNetTrainer_4000epochs_NoMirroring"
 BRIGHT_LABEL = 5
 
 
+@dataclass(frozen=True)
+class Size:
+    """How large a network is.
+
+    Attributes:
+        tile: Voxels along (z, y, x) that it sees at a time.
+        features: Channels of each stage.
+        strides: Of each stage, along (z, y, x).
+        convolutions: In each stage, on the way down and up.
+    """
+
+    tile: tuple[int, int, int]
+    features: tuple[int, ...]
+    strides: tuple[tuple[int, int, int], ...]
+    convolutions: int
+
+
+_ONE, _TWO = (1, 1, 1), (2, 2, 2)
+SMALL = Size((32, 32, 32), (4, 4), (_ONE, _TWO), 1)
+FLAT_TILE = Size((32, 96, 96), (2, 2), (_ONE, _TWO), 1)
+"""Quick on scans of few slices: few tiles, few channels."""
+_FEATURES = (32, 64, 128, 256, 320, 320)
+REAL_FAST = Size((112, 112, 128), _FEATURES, (_ONE, _TWO, _TWO, _TWO, _TWO, (1, 1, 2)), 2)
+REAL_FULL = Size((128, 128, 128), _FEATURES, (_ONE, _TWO, _TWO, _TWO, _TWO, _TWO), 2)
+"""nnU-Net's own 3D network of some 31 million parameters, as TotalSegmentator's 3 mm and 1.5 mm networks are."""
+
+
 def build_nnunet_folder(root: Path) -> Path:
     """Write a network that labels voxels much brighter than their surroundings as `BRIGHT_LABEL`, and return `root`."""
     labels = {"background": 0, **{name: number for number, name in class_map["total"].items()}}
@@ -22,13 +50,13 @@ def build_nnunet_folder(root: Path) -> Path:
     return root
 
 
-def build_random_networks(root: Path, *, fast: bool, seed: int = 0) -> Path:
+def build_random_networks(root: Path, *, fast: bool, seed: int = 0, size: Size = SMALL) -> Path:
     """Write the network or networks of task `total` with random weights, and return `root`."""
     mode = total_mode(fast=fast)
     for number, folder in zip(mode.numbers, mode.folders, strict=True):
         names = class_map["total"] if fast else class_map_5_parts[map_taskid_to_partname_ct[number]]
         labels = {"background": 0, **{name: own for own, name in names.items()}}
-        build_random_network(root / folder, labels, spacing_mm=mode.spacing_mm, seed=seed + number)
+        build_random_network(root / folder, labels, spacing_mm=mode.spacing_mm, seed=seed + number, size=size)
     return root
 
 
@@ -41,9 +69,10 @@ def build_random_network(
     folds: tuple[int | str, ...] = (0,),
     reader: str = "SimpleITKIO",
     mirroring: tuple[int, ...] | None = None,
+    size: Size = SMALL,
 ) -> Path:
     """Write one model folder with random weights whose background wins about 70 % of a noise image."""
-    plans = _plans(folder.parent.name, spacing_mm) | {"image_reader_writer": reader}
+    plans = _plans(folder.parent.name, spacing_mm, size) | {"image_reader_writer": reader}
     for place, fold in enumerate(folds):
         weights = _random_weights(plans, len(labels), seed + 1000 * place)
         _write(folder, plans, labels, weights, fold=fold, mirroring=mirroring)
@@ -63,8 +92,10 @@ def _write(
     dataset = {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 1, "file_ending": ".nii.gz"}
     (folder / "plans.json").write_text(json.dumps(plans))
     (folder / "dataset.json").write_text(json.dumps(dataset))
+    own = {value.data_ptr(): value for value in weights.values()}.values()  # a decoder names its encoder's again
     checkpoint = {
         "network_weights": weights,
+        "optimizer_state": [torch.zeros_like(value) for value in own],
         "init_args": {"configuration": "3d_fullres", "fold": fold},
         "trainer_name": folder.name.split("__")[0],
         "inference_allowed_mirroring_axes": mirroring,
@@ -80,7 +111,8 @@ def _random_weights(plans: dict, labels: int, seed: int) -> dict[str, torch.Tens
         with torch.no_grad():
             head.weight.normal_()
             head.bias.normal_()
-            scores = network(torch.randn(1, 1, *plans["configurations"]["3d_fullres"]["patch_size"]))[0]
+            tile = plans["configurations"]["3d_fullres"]["patch_size"]
+            scores = network(torch.randn(1, 1, *(min(length, 64) for length in tile)))[0]
             head.bias[0] += torch.quantile(scores[1:].amax(0) - scores[0], 0.7)
     return network.state_dict()
 
@@ -117,13 +149,13 @@ def _weights(plans: dict, labels: int) -> dict[str, torch.Tensor]:
     return network.state_dict()
 
 
-def _plans(dataset: str, spacing_mm: float) -> dict:
-    stages = 2
+def _plans(dataset: str, spacing_mm: float, size: Size = SMALL) -> dict:
+    stages = len(size.features)
     configuration = {
         "data_identifier": "nnUNetPlans_3d_fullres",
         "preprocessor_name": "DefaultPreprocessor",
         "batch_size": 2,
-        "patch_size": [32, 32, 32],
+        "patch_size": list(size.tile),
         "median_image_size_in_voxels": [48.0, 48.0, 48.0],
         "spacing": [spacing_mm] * 3,
         "normalization_schemes": ["CTNormalization"],
@@ -138,12 +170,12 @@ def _plans(dataset: str, spacing_mm: float) -> dict:
             "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
             "arch_kwargs": {
                 "n_stages": stages,
-                "features_per_stage": [4, 4],
+                "features_per_stage": list(size.features),
                 "conv_op": "torch.nn.modules.conv.Conv3d",
                 "kernel_sizes": [[3, 3, 3]] * stages,
-                "strides": [[1, 1, 1], [2, 2, 2]],
-                "n_conv_per_stage": [1] * stages,
-                "n_conv_per_stage_decoder": [1] * (stages - 1),
+                "strides": [list(stride) for stride in size.strides],
+                "n_conv_per_stage": [size.convolutions] * stages,
+                "n_conv_per_stage_decoder": [size.convolutions] * (stages - 1),
                 "conv_bias": True,
                 "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
                 "norm_op_kwargs": {"eps": 1e-5, "affine": True},

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from ctvlp.evaluate import difference, evaluate
 from ctvlp.page.archive import summarize_archive
-from ctvlp.page.content import Comparison, Curve, PageContent, Simulation
+from ctvlp.page.content import Comparison, Curve, PageContent
+from ctvlp.page.content_archive import Simulation
 from ctvlp.page.studies import Sources, choose_studies, view_studies
 from ctvlp.prompts import encode_prompts, screening_prompts
 from ctvlp.scoring import score_store

@@ -70,7 +70,14 @@ def write_screened_store(
     tables = {"anatomies": pd.DataFrame(texts), "sentences": pd.DataFrame(sentences), "labels": labels_table}
     for name, table in tables.items():
         table.to_parquet(path / "text" / f"{name}.parquet", index=False)
-    series = pd.DataFrame({"series": ["x0", "scout"], "chosen": [True, False], "reason": [None, "a localizer"]})
+    series = pd.DataFrame(
+        {
+            "study_id": ["000abc"] * 2,
+            "series": ["x0", "scout"],
+            "chosen": [True, False],
+            "reason": [None, "a localizer"],
+        }
+    )
     series = series.assign(coverage_mm=[144.0, None], slices=[24, 1])
     series.to_parquet(path / "series.parquet", index=False)
     failure = {"study_id": "bad<i>", "stage": "quality", "reason": "HU_IMPLAUSIBLE", "message": "air is not air"}

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from preprocess.crops import Crop, SourceGrid
-from preprocess.vocabulary import Vocabulary, load_vocabulary
+from preprocess.vocabulary import Vocabulary
+from preprocess.vocabulary_files import load_vocabulary
 
 FINDINGS = ("liver.fatty_liver", "liver.cyst", "kidney.calculus")
 SPACING_MM = 5.0

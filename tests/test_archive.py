@@ -149,7 +149,7 @@ def test_the_content_digest_follows_the_bytes_alone(tmp_path):
 def test_files_that_only_look_like_dicom_are_none(tmp_path, content):
     (tmp_path / "x").write_bytes(content)
     header = read_header(tmp_path / "x")
-    assert header is None or header.refusal == "not an image"
+    assert header is None or header.shared.refusal == "not an image"
 
 
 def test_real_data(shared_data):

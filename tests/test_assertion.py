@@ -5,7 +5,7 @@ import pytest
 from preprocess.assertion import assert_mention
 from preprocess.lexicon import Lexicon, load_lexicon
 from preprocess.phrases import fold, longest
-from preprocess.vocabulary import load_vocabulary
+from preprocess.vocabulary_files import load_vocabulary
 
 CASES = [
     ("There is a [cyst].", "positive"),

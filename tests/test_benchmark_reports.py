@@ -8,7 +8,7 @@ import pytest
 from benchmarks.reports import f1, in_split, score_gold, score_labels
 from preprocess.report_reader import read_report
 from preprocess.reports import read_report_table
-from preprocess.vocabulary import load_vocabulary
+from preprocess.vocabulary_files import load_vocabulary
 
 
 def test_f1() -> None:

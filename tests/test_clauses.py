@@ -5,7 +5,7 @@ import pytest
 from preprocess.clauses import split_clauses
 from preprocess.lexicon import Lexicon, load_lexicon
 from preprocess.phrases import fold
-from preprocess.vocabulary import load_vocabulary
+from preprocess.vocabulary_files import load_vocabulary
 
 CASES = [
     "The liver is normal|, the spleen is enlarged.",

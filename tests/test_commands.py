@@ -1,7 +1,7 @@
 """Each command's configuration fits the function that it feeds, and bad input ends with one line and status 2."""
 
 import inspect
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,8 @@ from phantoms import body, canonical_affine, organ_labels, write_nifti
 from ctvlp.cli import compose_config, config_dir, main
 from preprocess.forecast import plan_archive
 from preprocess.pipeline import preprocess_archive
+from preprocess.recrop_store import recrop_store
+from preprocess.run_options import PreprocessOptions, RunOptions
 from preprocess.simulate.archive import simulate_archive
 from preprocess.status import store_status
 from preprocess.text_tables import reports_to_tables
@@ -19,9 +21,23 @@ REQUIRED = {
     "simulate": ["out=x"],
     "preprocess": ["archive=a", "out=x"],
     "plan": ["archive=a", "out=x"],
+    "recrop": ["archive=a", "out=x"],
     "status": ["store=x"],
     "reports": ["reports=r", "out=x"],
 }
+OPTIONS = {preprocess_archive: PreprocessOptions, plan_archive: PreprocessOptions, recrop_store: RunOptions}
+
+
+def arguments(function):
+    """Arguments of a function with their defaults; `**options` stands for the fields of a dataclass."""
+    parameters = dict(inspect.signature(function).parameters)
+    found = {}
+    if parameters.pop("options", None) is not None:
+        found = {field.name: field.default for field in fields(OPTIONS[function])}
+        assert MISSING not in found.values()
+    own = {name: parameter.default for name, parameter in parameters.items() if name not in ("progress", "now")}
+    assert not own.keys() & found.keys()
+    return own | found
 
 
 @pytest.mark.parametrize(
@@ -30,24 +46,32 @@ REQUIRED = {
         ("simulate", simulate_archive),
         ("preprocess", preprocess_archive),
         ("plan", plan_archive),
+        ("recrop", recrop_store),
         ("status", store_status),
         ("reports", reports_to_tables),
     ],
 )
 def test_configuration_names_the_functions_arguments(name, function):
-    parameters = set(inspect.signature(function).parameters) - {"progress", "now"}
-    assert set(compose_config(name, REQUIRED[name])) == parameters
+    assert set(compose_config(name, REQUIRED[name])) == set(arguments(function))
 
 
-@pytest.mark.parametrize(("name", "function"), [("preprocess", preprocess_archive), ("plan", plan_archive)])
+@pytest.mark.parametrize(
+    ("name", "function"), [("preprocess", preprocess_archive), ("plan", plan_archive), ("recrop", recrop_store)]
+)
 def test_configuration_states_the_functions_defaults(name, function):
-    defaults = {key: parameter.default for key, parameter in inspect.signature(function).parameters.items()}
+    defaults = arguments(function)
     config = compose_config(name, REQUIRED[name])
     given = {word.partition("=")[0] for word in REQUIRED[name]}
     stated = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
     assert {key: stated[key] for key in config if key not in given} == {
         key: defaults[key] for key in config if key not in given
     }
+
+
+@pytest.mark.parametrize("function", OPTIONS)
+def test_an_option_that_is_none_is_refused(function, tmp_path):
+    with pytest.raises(TypeError, match="mask_folder"):
+        function(tmp_path, tmp_path / "store", mask_folder=tmp_path)
 
 
 def test_screen_evaluate_and_demo_configurations_name_their_functions_arguments():
@@ -118,6 +142,10 @@ def broken_nifti(folder: Path) -> None:
         pytest.param(["status", "store=nowhere"], "nowhere", id="status-missing-store"),
         pytest.param(["plan", "archive=nowhere", "out=s", "masks=masks"], "nowhere", id="plan-missing-archive"),
         pytest.param(["plan", "archive=archive", "out=s", "masks=masks"], "holds no DICOM", id="plan-empty-archive"),
+        pytest.param(["recrop", "archive=archive", "out=nowhere"], "nowhere", id="recrop-missing-store"),
+        pytest.param(
+            ["preprocess", "archive=archive", "masks=masks", "out=s", "abnormal_rule=all"], "='all'", id="no-such-rule"
+        ),
         pytest.param(
             ["preprocess", "archive=archive", "out=s", "masks=masks", "shard=0/4"], "shard=0/4", id="no-such-shard"
         ),

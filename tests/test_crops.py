@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter1d, map_coordinates
 
 from preprocess.crops import OUTSIDE_ORGAN, SourceGrid, build_crops, crop_grid, resample_volume
 from preprocess.geometry import canonical, index_from_lps, lps_from_index, spacing_mm
-from preprocess.vocabulary import load_anatomies
+from preprocess.vocabulary_files import load_anatomies
 from preprocess.volume import LabelMap, Volume
 
 NAMES = {1: "spleen", 2: "kidney_right", 3: "kidney_left", 5: "liver", 52: "aorta"}

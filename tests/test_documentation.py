@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,14 @@ def test_every_reason_of_failure_is_explained():
 def test_links_between_pages_lead_somewhere(page):
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_package_that_is_needed_stands_in_the_table_of_licences():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [
+        *project["dependencies"],
+        *(name for extra in project["optional-dependencies"].values() for name in extra),
+    ]
+    table = re.findall(r"[\w-]+", (ROOT / "docs" / "licences.md").read_text(encoding="utf-8"))
+    names = {re.match(r"[\w-]+", entry)[0] for entry in needed}
+    assert {name for name in names if not name.startswith("types-")} <= set(table)

@@ -3,7 +3,8 @@
 import pytest
 
 from preprocess.report_reader import read_report
-from preprocess.vocabulary import Vocabulary, load_vocabulary
+from preprocess.vocabulary import Vocabulary
+from preprocess.vocabulary_files import load_vocabulary
 
 STATED = [
     ("adrenal_gland.thickening", "The left adrenal gland is diffusely thickened."),

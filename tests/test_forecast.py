@@ -91,6 +91,19 @@ def test_the_sample_is_the_same_every_time(tmp_path):
     assert first.sampled == 2
 
 
+def test_a_forecast_with_the_options_of_the_run_knows_what_is_done_and_what_a_shard_has_to_do(tmp_path):
+    options = make_archive(tmp_path)
+    (tmp_path / "split.csv").write_text("study_id,split\n2.25.0,val\n2.25.2,test\n")
+    (tmp_path / "archive" / "broken.nii").write_bytes(b"broken")
+    parts = [plan_archive(**options, trials=0, shard=f"{number}/2") for number in (1, 2)]
+    assert sum(part.to_do for part in parts) == parts[0].studies == 5
+    assert plan_archive(**options, trials=0, shard="1/2") == parts[0]
+    options |= {"split": tmp_path / "split.csv"}
+    preprocess_archive(**options, workers=0)
+    assert plan_archive(**options, trials=0).to_do == 1
+    assert plan_archive(**options, trials=0, retry_failed=False).to_do == 0
+
+
 def test_the_forecast_in_words(tmp_path):
     text = format_forecast(plan_archive(**make_archive(tmp_path), workers=2, trials=1))
     for words in ("2 patients, 4 studies, 8 series", "52 files of", "4 studies to do; of 4 sampled, 4 have a volume",

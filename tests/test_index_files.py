@@ -3,8 +3,8 @@ import os
 import pytest
 from phantoms import body, canonical_affine, dicom_series, enhanced_ct, save_series, write_nifti
 
-from preprocess.dicom_headers import read_header
-from preprocess.index_files import FileFacts, Unreadable, build_header, image_files, read_facts, read_many, shared_of
+from preprocess.dicom_headers import DicomHeader, read_header
+from preprocess.index_files import FileFacts, Unreadable, image_files, read_facts, read_many, shared_of
 
 KNOWN = {
     "StudyDate": "20240229", "PatientAge": "061Y", "PatientSex": "F", "Manufacturer": "ACMÉ", "AccessionNumber": "A\\1",
@@ -29,7 +29,8 @@ def test_a_header_comes_back_as_it_was_read(tmp_path, kind):
     for path in files_of(tmp_path / "s", kind):
         facts = read_facts(tmp_path, os.path.relpath(path, tmp_path))
         assert isinstance(facts, FileFacts)
-        assert build_header(path, shared_of(facts.shared), facts.instance_uid, facts.positions) == read_header(path)
+        again = DicomHeader(str(path), facts.instance_uid, facts.positions, shared_of(facts.shared))
+        assert again == read_header(path)
 
 
 def test_slices_of_a_series_share_one_text(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from phantoms import canonical_affine, oblique_affine, write_nifti
 
 from preprocess.errors import InputError, Reason, StudyError
-from preprocess.geometry import nifti_from_affine
+from preprocess.geometry import canonical, nifti_from_affine
 from preprocess.masks import find_masks, place_labels, read_masks
 from preprocess.structures import structure_names
 from preprocess.volume import LabelMap, Volume
@@ -104,6 +104,21 @@ def test_one_file_a_structure(tmp_path):
     assert present(label_map) == ["heart", "kidney_right", "liver"]
     assert (label_map.labels == label_map.number("heart")).sum() == 2 * 80
     assert label_map.number("liver") == 5  # v2's number
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32, np.dtype(">i2")], ids=str)
+@pytest.mark.parametrize("name", ["nii", "nii.gz"])
+def test_files_of_structures_that_overlap_or_hold_nothing(tmp_path, kind, name):
+    draw, affine = np.random.default_rng(0), oblique_affine(degrees=170.0)
+    numbers = {structure: number for number, structure in list(structure_names("v2").items())[::9]}
+    expected = np.zeros(SHAPE, dtype=np.uint8)
+    for place, (structure, number) in enumerate(numbers.items()):
+        mask = draw.random(SHAPE) < (0.3 if place % 3 == 1 else 0)
+        write_nifti(tmp_path / f"{structure}.{name}", (7 * mask).astype(kind), affine)
+        expected[mask & (expected == 0)] = number
+    label_map = read_masks(tmp_path)
+    assert np.array_equal(label_map.labels, canonical(expected, affine)[0])
+    assert [label_map.number(structure) for structure in numbers] == list(numbers.values())
 
 
 @pytest.mark.parametrize("kind", ["other grid", "no mask", "no structure"])

@@ -20,7 +20,8 @@ from preprocess.simulate.mess import draw_case, load_cases, make_messy, makers
 from preprocess.simulate.site import load_site
 from preprocess.simulate.truth import write_labels
 from preprocess.store import Store
-from preprocess.vocabulary import Vocabulary, load_vocabulary
+from preprocess.vocabulary import Vocabulary
+from preprocess.vocabulary_files import load_vocabulary
 
 CASES = load_cases()
 SHAPE = (12, 40, 36)

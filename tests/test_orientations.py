@@ -14,7 +14,7 @@ from preprocess.geometry import nifti_from_affine
 from preprocess.masks import place_labels, read_masks
 from preprocess.quality import orientation_flags
 from preprocess.simulate.truth import write_labels
-from preprocess.vocabulary import load_anatomies
+from preprocess.vocabulary_files import load_anatomies
 
 ORDERS = list(product(permutations(range(3)), product((False, True), repeat=3)))
 NAMES = {1: "spleen", 5: "liver", 31: "vertebrae_L1"}

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from ctvlp.figures import SOFT_HU
-from ctvlp.page.archive import find_simulation, summarize_archive
+from ctvlp.page.archive import MOST_VALUES, find_simulation, summarize_archive
+from ctvlp.page.content_archive import Kind
 from ctvlp.page.slices import axial_slices, coronal_box, crop_pictures
 from ctvlp.page.studies import MIN_RANKED, Sources, choose_studies, score_ranks, view_studies
 from ctvlp.prompts import encode_prompts, screening_prompts
@@ -96,13 +97,28 @@ def test_archive_counts_patients_studies_series_and_reasons(sources: Sources) ->
     summary = summarize_archive(sources.store, {"more": "lines"})
     assert (summary.patients, summary.studies, summary.series, summary.volumes) == (12, 24, 2, 24)
     assert summary.splits == {"test": (12, 24)}
-    assert summary.left_out == {"a localizer": 1}
+    assert summary.left_out == [Kind("a localizer", 1, 1, ("000abc",))]
+    assert summary.refused == [Kind("air is not air", 1, 1, ("bad<i>",), "HU_IMPLAUSIBLE")]
     assert summary.coverage["kidney"] == {"complete": 23, "truncated": 0, "absent": 1}
     assert summary.coverage["liver"] == {"complete": 23, "truncated": 1, "absent": 0}
     (refusal,) = summary.refusals
     assert (refusal.study, refusal.reason) == ("bad<i>", "HU_IMPLAUSIBLE")
-    assert summary.facts["contrast phases"] == "portal 24"
+    shares = {entry.name: entry.rows for entry in summary.shares}
+    assert shares == {
+        "contrast phase": (("portal", 24, 24),), "kernel": (("B30", 24, 24),), "scanner": (("ACME", 24, 24),)
+    }  # fmt: skip
     assert summary.facts["more"] == "lines"
+
+
+def test_only_the_most_frequent_values_are_named(tmp_path: Path) -> None:
+    write_screened_store(tmp_path, studies=MOST_VALUES + 4)
+    manifest = pd.read_parquet(tmp_path / "manifest.parquet")
+    numbers = manifest["study_id"].str[:3].astype(int)
+    manifest["kernel"] = [f"K{number:02d}" if number > 1 else None for number in numbers]
+    manifest.to_parquet(tmp_path / "manifest.parquet")
+    kernels = next(entry for entry in summarize_archive(Store(tmp_path)).shares if entry.name == "kernel")
+    assert kernels.rows[:2] == (("unknown", 2, 2), ("K02", 1, 1))
+    assert (len(kernels.rows), kernels.others) == (MOST_VALUES, (3, 3))
 
 
 @pytest.mark.parametrize(("manufacturer", "simulated"), [("ACME", False), ("SIMULATED ALPHA", True)])

@@ -11,7 +11,7 @@ from ctvlp.prompts import (
     prompts_digest,
     screening_prompts,
 )
-from preprocess.vocabulary import load_vocabulary
+from preprocess.vocabulary_files import load_vocabulary
 
 
 def test_every_finding_and_anatomy_has_prompts_on_both_sides() -> None:

@@ -354,7 +354,7 @@ def test_an_enhanced_file_that_does_not_say_where_its_frames_lie_is_refused(tmp_
     with pytest.raises(StudyError, match="does not say where its slices lie") as caught:
         read_dicom(paths)
     assert caught.value.reason is Reason.GEOMETRY
-    assert read_header(paths[0]).refusal.startswith("no place in the patient")
+    assert read_header(paths[0]).shared.refusal.startswith("no place in the patient")
 
 
 def test_an_enhanced_file_of_two_phases_is_refused(tmp_path):

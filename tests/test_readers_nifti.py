@@ -1,3 +1,4 @@
+import gzip
 from itertools import permutations, product
 
 import nibabel
@@ -128,6 +129,15 @@ def test_slices_come_together_as_the_whole(tmp_path, monkeypatch, slab_bytes, ki
         volume = read_nifti(path)
         np.testing.assert_array_equal(volume.hu, expected)
         np.testing.assert_allclose(volume.affine, expected_affine, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.float32], ids=lambda kind: kind.__name__)
+def test_a_file_in_several_gzip_members_is_read(tmp_path, kind):
+    hu = body()
+    content = gzip.decompress(write_nifti(tmp_path / "x.nii.gz", hu.astype(kind), canonical_affine()).read_bytes())
+    for cut in (100, len(content) // 2):
+        (tmp_path / "x.nii.gz").write_bytes(gzip.compress(content[:cut]) + gzip.compress(content[cut:]))
+        np.testing.assert_array_equal(read_nifti(tmp_path / "x.nii.gz").hu, hu)
 
 
 def test_values_that_are_no_numbers_are_counted_over_all_slices(tmp_path, monkeypatch):

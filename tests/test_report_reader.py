@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from preprocess.errors import InputError
 from preprocess.lexicon import load_lexicon
 from preprocess.report_reader import read_report
-from preprocess.vocabulary import Vocabulary, load_anatomies, load_vocabulary
+from preprocess.vocabulary import Vocabulary
+from preprocess.vocabulary_files import load_anatomies, load_vocabulary
 
 VOCABULARY = load_vocabulary("ct54")
 LABELS18 = load_vocabulary("ct_rate18")

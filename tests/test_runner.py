@@ -82,6 +82,23 @@ def test_networks_are_loaded_once_a_child(tmp_path):
     assert children.restarted == 1
 
 
+@pytest.mark.parametrize(("name", "status", "started"), [("lost", "failed", 3), ("lost at first", "done", 2)])
+def test_a_process_that_lost_its_gpu_is_ended_and_the_next_study_has_another(tmp_path, name, status, started):
+    pieces, children = run(tmp_path, ["a", name, "b", "c"], limits=PATIENT)
+    assert {study: piece.status for study, piece in pieces.items()} == {
+        "a": "done",
+        name: status,
+        "b": "done",
+        "c": "done",
+    }
+    if status == "failed":
+        assert (pieces[name].stage, pieces[name].reason) == ("masks", "SEGMENTER")
+        assert "CUDA error: device-side assert triggered; the GPU is lost to this process" in pieces[name].message
+    assert [one[0] for one in attempts(tmp_path, name)] == ["False", "True"]
+    assert (children.started, children.restarted) == (started, started - 1)
+    assert len(list(tmp_path.glob("loaded.*"))) == started
+
+
 def test_many_workers_do_all_studies_and_one_that_dies_takes_no_other_along(tmp_path):
     names = ["hangs", "crashes", "grows at first", "large", *(f"slow-{number}" for number in range(8))]
     pieces, children = run(tmp_path, names, workers=2)

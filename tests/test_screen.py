@@ -16,6 +16,7 @@ from ctvlp.settings import TrainingSettings
 from ctvlp.train import train
 from preprocess.errors import InputError
 from preprocess.store import Store
+from preprocess.store_place import store_place
 from tests.screened_store import VOCABULARY, write_screened_store
 from tests.small_store import FINDINGS
 from tests.tiny_text import write_tiny_encoder
@@ -43,6 +44,28 @@ def screened(case, tmp_path_factory):
     store, run = case
     out = tmp_path_factory.mktemp("out") / "new folder"
     return screen(store, run, out, pages=2), out
+
+
+def test_a_store_at_a_url_trains_and_screens_alike(case, screened, tmp_path) -> None:
+    folder, run = case
+    url = store_place("memory://screened/store")
+    for path in folder.rglob("*.*"):
+        place = url / path.relative_to(folder).as_posix()
+        place.write_bytes(path.read_bytes())
+    config = load_run(run).model.config
+    settings = TrainingSettings(epochs=1, batch_studies=4, shifts=1)
+    train(Store(url), tmp_path / "run", vocabulary=VOCABULARY, model_config=config, settings=settings)
+    result = screen(url, tmp_path / "run", tmp_path / "out", pages=2)
+    pd.testing.assert_frame_equal(result.scores, screened[0].scores)
+    known = evaluate(result.scores, f"{url}/text/labels.parquet", split="test", min_positives=1, resamples=10)
+    assert (
+        known.counts
+        == evaluate(
+            result.scores, folder / "text" / "labels.parquet", split="test", min_positives=1, resamples=10
+        ).counts
+    )
+    with pytest.raises(InputError, match="out=memory://screened/scores: this has to lie on this machine's disk"):
+        screen(url, run, "memory://screened/scores")
 
 
 def test_scores_and_page_are_written(screened) -> None:

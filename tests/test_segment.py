@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from nnunet_folder import DATASET, TRAINER, build_nnunet_folder
 
 from preprocess.errors import InputError, Reason, StudyError
+from preprocess.networks import gpu_is_lost
 from preprocess.segment import describe_segmenter, find_networks, segment
 from preprocess.volume import Volume
 
@@ -101,7 +103,11 @@ def test_a_damaged_checkpoint_ends_the_run(tmp_path, content, message):
 
 @pytest.mark.parametrize(
     ("device", "message"),
-    [("cuda:99", "device=cuda:99: this machine has"), ("tpu9", "device='tpu9' is unknown")],
+    [
+        ("cuda:99", "device=cuda:99: this machine has"),
+        ("tpu9", "device='tpu9' is unknown"),
+        ("cpu:0,cpu:1", "several devices need workers=1 or more"),
+    ],
 )
 def test_a_device_that_is_not_there_ends_the_run(weights, device, message):
     with pytest.raises(InputError, match=message):
@@ -113,17 +119,21 @@ def test_an_unknown_structure_is_refused(weights):
         segment(oblique_volume()[0], fast=True, weights=weights, structures=["liver", "antlers"])
 
 
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (MemoryError(), Reason.OUT_OF_MEMORY),
-        (RuntimeError("CUDA out of memory. Tried to allocate\n2 GiB"), Reason.OUT_OF_MEMORY),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), Reason.OUT_OF_MEMORY),
-        (RuntimeError("Encountered inf in predicted array"), Reason.SEGMENTER),
-    ],
-    ids=["memory", "cuda", "allocator", "other"],
-)
-def test_errors_of_the_network_are_the_studys(weights, monkeypatch, error, reason):
+ASSERTION = "CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported"
+FAILURES = {
+    "memory": (MemoryError(), Reason.OUT_OF_MEMORY, False),
+    "cuda": (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\n2 GiB"), Reason.OUT_OF_MEMORY, False),
+    "cublas memory": (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"), Reason.OUT_OF_MEMORY, False),
+    "allocator": (RuntimeError("DefaultCPUAllocator: can't allocate memory"), Reason.OUT_OF_MEMORY, False),
+    "other": (RuntimeError("Encountered inf in predicted array"), Reason.SEGMENTER, False),
+    "assertion": (torch.AcceleratorError(ASSERTION), Reason.SEGMENTER, True),
+    "lost device": (RuntimeError("CUDA error: unspecified launch failure"), Reason.SEGMENTER, True),
+    "cudnn": (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), Reason.SEGMENTER, True),
+}
+
+
+@pytest.mark.parametrize(("error", "reason", "lost"), FAILURES.values(), ids=FAILURES)
+def test_errors_of_the_network_are_the_studys(weights, monkeypatch, error, reason, lost):
     def fail(*_args, **_options):
         raise error
 
@@ -131,4 +141,5 @@ def test_errors_of_the_network_are_the_studys(weights, monkeypatch, error, reaso
     with pytest.raises(StudyError) as raised:
         segment(oblique_volume()[0], fast=True, weights=weights)
     assert raised.value.reason is reason
+    assert gpu_is_lost(str(raised.value)) == lost
     assert "\n" not in str(raised.value)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from preprocess.lexicon import load_lexicon
 from preprocess.sentences import SentenceRules, split_sentences
-from preprocess.vocabulary import load_vocabulary
+from preprocess.vocabulary_files import load_vocabulary
 
 CUT = [
     ("plain", "No mass. Liver is normal.", ["No mass.", "Liver is normal."]),

@@ -1,11 +1,14 @@
+import random
 import re
 
 import pytest
 from phantoms import body, canonical_affine, dicom_series, save_series
 
 from preprocess.archive import find_studies
+from preprocess.dicom_headers import read_header
 from preprocess.series import SeriesSource, choose_series, passed_over
 from preprocess.series_rules import is_sharp, load_series_rules, phase_of, phase_rank
+from preprocess.study_source import build_study
 
 
 def candidate(name, **values):
@@ -240,3 +243,45 @@ def test_slices_whose_place_is_no_number_are_listed_and_left_out(tmp_path, value
 def test_one_instance_uid_for_all_files_loses_no_slice(tmp_path):
     save_series(tmp_path, dicom_series(body(), canonical_affine(), SOPInstanceUID="2.25.5"))
     assert [series.slices for series in series_of(tmp_path)] == [12]
+
+
+def messy_headers(root):
+    """Headers of two series in two folders, a copied folder, empty series UIDs and a localizer."""
+    save_series(root / "a", dicom_series(body(), canonical_affine()))
+    save_series(root / "copy", dicom_series(body(), canonical_affine()))
+    save_series(root / "b", dicom_series(body(), canonical_affine(), SeriesInstanceUID="2.25.1.2"))
+    for folder in ("c", "d"):
+        blank = {"SeriesInstanceUID": "", "SOPInstanceUID": ""}
+        save_series(root / folder, dicom_series(body(), canonical_affine(), **blank))
+    scout = dicom_series(body(), canonical_affine(), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    save_series(root / "b", scout[:2], suffix="-scout.dcm")
+    return [header for path in sorted(root.rglob("*.dcm")) if (header := read_header(path)) is not None]
+
+
+def sharing(headers):
+    """The same headers, equal shared parts being one object, as an index gives them."""
+    known = {}
+    return [header._replace(shared=known.setdefault(repr(header.shared), header.shared)) for header in headers]
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["an object a file", "shared objects"])
+def test_neither_the_order_of_files_nor_shared_objects_change_a_study(tmp_path, shared):
+    headers = messy_headers(tmp_path)
+    expected = build_study("k", headers, (), tmp_path)
+    assert [(series.slices, series.refusal) for series in expected.series] == [
+        (12, None), (2, "localizer"), (12, None), (12, None), (12, None),
+    ]  # fmt: skip
+    for seed in range(5):
+        random.Random(seed).shuffle(headers)
+        given = sharing(headers) if shared else headers
+        assert build_study("k", given, (), tmp_path) == expected
+
+
+def test_files_are_sorted_folder_by_folder(tmp_path):
+    for name in ("a.b", "a", "a-b"):
+        save_series(tmp_path / name, dicom_series(body(), canonical_affine(), SeriesInstanceUID=""))
+    headers = [read_header(path) for path in tmp_path.rglob("*.dcm")]
+    study = build_study("k", headers, (), tmp_path)
+    assert study.first == study.files[0] == tmp_path / "a" / "I0000.dcm"
+    assert all(series.files == tuple(sorted(series.files)) for series in study.series)
+    assert [series.files[0].parent.name for series in study.series] == ["a", "a-b", "a.b"]

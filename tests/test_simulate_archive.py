@@ -86,7 +86,7 @@ def test_layout(archive: Path) -> None:
         assert series_of(archive, study)
     note = json.loads((archive / "truth" / "simulation.json").read_text())
     assert note["digest"] == simulator_digest()
-    assert note["options"] == {"seed": 11, "site": "A", "prevalence": "default"}
+    assert note["options"] == {"seed": 11, "site": "A", "prevalence": "default", "identifiers": "en"}
     assert note["studies"] == STUDIES
 
 

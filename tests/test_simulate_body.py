@@ -15,7 +15,7 @@ from preprocess.simulate.raster import Grid, colour, draw, rasterise, structure_
 from preprocess.simulate.scene import BodyPlan, Ellipsoid, Organ, Scene, Tube
 from preprocess.simulate.site import SITES, load_site
 from preprocess.simulate.tissue import vary_attenuation
-from preprocess.vocabulary import load_anatomies
+from preprocess.vocabulary_files import load_anatomies
 
 SPACING = (6.0, 4.0, 4.4)
 # Structure to the smallest and largest volume in ml that this test accepts of an adult.

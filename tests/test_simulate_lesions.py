@@ -14,7 +14,7 @@ from preprocess.simulate.body import sample_plan
 from preprocess.simulate.lesions import painters, shapers
 from preprocess.simulate.raster import Grid, rasterise
 from preprocess.simulate.scene import BodyPlan, Lesion, Phase, Scene
-from preprocess.vocabulary import load_anatomies, load_vocabulary
+from preprocess.vocabulary_files import load_anatomies, load_vocabulary
 
 SITES = ("A", "B")
 COARSE = (6.0, 4.6, 4.4)

@@ -11,7 +11,7 @@ import yaml
 from preprocess.errors import InputError
 from preprocess.simulate.report import Report, Statement, write_report
 from preprocess.simulate.wording import load_wording, read_wording, templates
-from preprocess.vocabulary import load_vocabulary
+from preprocess.vocabulary_files import load_vocabulary
 
 SITES = ("A", "B")
 ANATOMIES = tuple(load_wording("A").anatomies)

@@ -26,7 +26,7 @@ def network(tmp_path_factory):
 def labels(network, image, spacing_mm, *, by_slab, monkeypatch, how):
     """By slab, or as nnU-Net does it."""
     if not by_slab:
-        monkeypatch.setattr(networks, "labels_by_slab", lambda *_arguments: None)
+        monkeypatch.setattr(networks, "labels_by_slab", lambda *_arguments, **_options: None)
     found = run_network(network, image, spacing_mm, how)
     monkeypatch.undo()
     return found

@@ -16,7 +16,7 @@ from preprocess.errors import InputError, StoreError
 from preprocess.manifest import Preference, build_manifest, stored_preferences, write_manifest
 from preprocess.store import Store, StoredVolume, study_path, write_study
 from preprocess.study_file import ROOT_KEYS, VOLUME_KEYS
-from preprocess.vocabulary import load_anatomies
+from preprocess.vocabulary_files import load_anatomies
 from preprocess.volume import LabelMap, Volume
 
 NAMES = {1: "spleen", 5: "liver", 31: "vertebrae_L1"}

@@ -10,7 +10,7 @@ from preprocess.structures import (
     structure_numbers,
     structures_named,
 )
-from preprocess.vocabulary import load_anatomies
+from preprocess.vocabulary_files import load_anatomies
 
 
 def test_tables_equal_those_of_the_installed_totalsegmentator():

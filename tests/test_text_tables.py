@@ -9,7 +9,7 @@ import pytest
 from preprocess.errors import InputError
 from preprocess.reports import link_reports, read_report_table
 from preprocess.text_tables import build_text_tables, reports_to_tables, write_text_tables
-from preprocess.vocabulary import load_vocabulary
+from preprocess.vocabulary_files import load_vocabulary
 
 VOCABULARY = load_vocabulary("ct54")
 ROWS = """study_id,report_text,patient_id

@@ -5,7 +5,8 @@ import pytest
 import yaml
 
 from preprocess.errors import InputError
-from preprocess.vocabulary import MAX_FINDINGS, load_anatomies, load_vocabulary
+from preprocess.vocabulary import MAX_FINDINGS
+from preprocess.vocabulary_files import load_anatomies, load_vocabulary
 
 ANATOMIES = [
     "adrenal_gland", "bladder", "colon", "esophagus", "gallbladder", "heart", "kidney", "liver", "lung", "pancreas",

@@ -9,7 +9,7 @@ import yaml
 
 from preprocess.simulate.grammar import normalise
 from preprocess.simulate.wording import templates
-from preprocess.vocabulary import load_vocabulary
+from preprocess.vocabulary_files import load_vocabulary
 
 DATA = Path(str(files("preprocess"))) / "data"
 WORDS_OF_A_TEMPLATE = 4

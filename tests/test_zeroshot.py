@@ -8,7 +8,7 @@ from scipy.special import softmax
 
 from ctvlp.prompts import PromptFeatures
 from ctvlp.zeroshot import NotAssessable, assess, zero_shot_probability
-from preprocess.vocabulary import load_vocabulary
+from preprocess.vocabulary_files import load_vocabulary
 
 VOCABULARY = load_vocabulary("ct54")
 EVERYWHERE = dict.fromkeys(VOCABULARY.anatomies, "complete")
