@@ -84,7 +84,7 @@ class PlaceFinder:
         """Yield room, bed or ward with its number."""
         end = self.rooms.end(text, start, first)
         match = None if end is None else ROOM.match(text, end)
-        if match is not None and not self._unit.match(folded, match.end()):
+        if match is not None and not self._unit.match(text, match.end()):  # "hr" is an hour, "Hr." a man
             yield start, match.end(), "address"
 
     def at_address_label(self, text: str, folded: str, start: int, first: str) -> Iterator[Span]:

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from preprocess.identifier_cues import WORD, Span
 from preprocess.identifier_words import IdentifierWords
+from preprocess.phrases import fold
 
 GAP = re.compile(r"[\s,.\-'\u2019^_/]{1,4}")
 ALIKE = (("ae", "a"), ("oe", "o"), ("ue", "u"), ("ss", "s"))
@@ -124,7 +125,8 @@ class KnownFinder:
             name_key(word) for word in words.titles | words.title_parts | words.salutations | words.particles
         }
         self._particles = {name_key(word) for word in words.particles}
-        self._weak = {name_key(word) for word in words.ordinary | words.surnames | words.eponyms | words.eponym_heads}
+        self._weak = words.ordinary | words.surnames | words.eponyms | words.eponym_heads
+        self._weak_keys = {name_key(word) for word in self._weak}
         self._person = {name_key(word) for word in words.person_words}
         self._institution_words = {
             name_key(word)
@@ -169,24 +171,25 @@ class KnownFinder:
 
     def _is_telling(self, text: str, token: tuple[int, int, str]) -> bool:
         """Whether a part of a name is told from an ordinary word: by itself, by its capital, by what is said of it."""
-        start, end, key = token
+        start, end, _ = token
         word = text[start:end]
-        if len(word) >= LEAST_NAME and key not in self._weak:
+        weak = fold(word) in self._weak  # not by its key: Doe is not the word do
+        if len(word) >= LEAST_NAME and not weak:
             return True
-        if not word[0].isupper() or (word.isupper() and key in self._weak):
+        if not word[0].isupper() or (word.isupper() and weak):
             return False
         if len(word) < LEAST_NAME:
-            return word.istitle() and key not in self._weak
+            return word.istitle() and not weak
         behind = [name_key(one) for one in WORD.findall(text[end : end + 48])[:3]]
         if text[end : end + 1] == " " and not self._person.isdisjoint(behind):
             return True
         before = text[max(0, start - 3) : start].rstrip(" ")
-        followed = text[end : end + 1] == " " and bool(behind) and behind[0] in self._weak
+        followed = text[end : end + 1] == " " and bool(behind) and behind[0] in self._weak_keys
         return bool(before) and (before[-1].islower() or before[-1] == ",") and not followed
 
     def _institution_places(self, text: str, present: set[str], institution: str) -> Iterator[Span]:
         keys = [name_key(word) for word in WORD.findall(institution)]
-        telling = [key for key in keys if key not in self._weak | self._institution_words]
+        telling = [key for key in keys if key not in self._weak_keys | self._institution_words]
         if not telling or not set(keys) <= present or len("".join(keys)) < LEAST_NAME:
             return
         tokens = _tokens(text)
