@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 DEMO ?=
 
-.PHONY: demo test lint install clean
+.PHONY: demo test test-slow lint install clean
 
 install: $(VENV)/installed
 
@@ -18,6 +18,9 @@ demo: install
 
 test: install
 	$(VENV)/bin/python -m pytest --numprocesses=auto
+
+test-slow: install
+	$(VENV)/bin/python -m pytest --numprocesses=auto -m slow
 
 lint: install
 	$(VENV)/bin/ruff check

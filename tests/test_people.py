@@ -94,7 +94,7 @@ def test_an_unknown_language_is_refused(tmp_path: Path) -> None:
         simulate_archive(tmp_path / "out", studies=1, seed=0, identifiers="fr")
 
 
-@pytest.mark.parametrize(("count", "site", "language"), [(200, "A", "en"), (50, "B", "en"), (50, "A", "de")])
+@pytest.mark.parametrize(("count", "site", "language"), [(100, "A", "en"), (30, "B", "en"), (30, "A", "de")])
 def test_labels_are_those_of_the_reports_before_planting(count, site, language) -> None:
     """All 54 labels of simulated reports; the share that names somebody is as stated."""
     deidentifier, reader = Deidentifier(), build_reader(load_vocabulary("ct54"))

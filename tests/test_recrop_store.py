@@ -292,6 +292,7 @@ def read_labels(store, name):
         return study.labels("v0").labels
 
 
+@pytest.mark.slow
 def test_runs_killed_one_after_the_other_at_every_instant_of_writing_change_nothing(options, store, mine, tmp_path):
     killing = Path(__file__).with_name("killing.py")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
