@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.reports import f1, in_split, score_gold, score_labels
+from benchmarks.reports import INVENTED, f1, in_split, score_gold, score_labels
 from preprocess.report_reader import read_report
 from preprocess.reports import read_report_table
 from preprocess.vocabulary_files import load_vocabulary
@@ -56,3 +56,12 @@ def test_level_on_working_reports(shared_data: Path) -> None:
     assert scores["status accuracy"] >= 0.97
     assert scores["findings f1"] >= 0.95
     assert scores["false mentions"] <= 0.02
+
+
+def test_labels_of_invented_reports_fit_their_texts_and_the_vocabulary() -> None:
+    vocabulary = load_vocabulary("ct54")
+    for name, report in json.loads(INVENTED.read_text(encoding="utf-8")).items():
+        for anatomy, entry in report["labels"].items():
+            known = {finding.id.split(".", 1)[1] for finding in vocabulary.of(anatomy)}
+            assert known >= {*entry["positive"], *entry["uncertain"], *entry["negative"]}, name
+            assert all(phrase in report["text"] for phrase in [*entry["evidence"], *entry["shared_evidence"]]), name
