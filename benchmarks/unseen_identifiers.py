@@ -22,7 +22,7 @@ from pathlib import Path
 
 from preprocess.deidentify import STAND_INS, Deidentifier
 from preprocess.identifier_words import IdentifierWords, load_identifier_words
-from preprocess.known_identifiers import KnownIdentifiers, read_day
+from preprocess.known_identifiers import KnownIdentifiers, name_key, read_day
 from preprocess.phrases import fold
 from preprocess.report_reader import build_reader
 from preprocess.vocabulary_files import load_vocabulary
@@ -120,48 +120,66 @@ def _count(piece: str, text: str) -> int:
     return len(re.findall(rf"(?<!\w){re.escape(piece)}(?!\w)", text, re.IGNORECASE))
 
 
+def needless_words(
+    report: UnseenReport, deidentifier: Deidentifier, ranks: frozenset[str]
+) -> Iterator[tuple[int, bool]]:
+    """Yield where each word outside all spans begins, and whether it is removed; no ranks and times of day."""
+    places = places_of(report)
+    found = [span[:2] for span in deidentifier.find(report.text, report.known)]
+    for word in re.finditer(r"\S+", report.text):
+        if CLOCK.search(word[0]) or set(re.findall(r"[^\W\d_]+", fold(word[0]))) <= ranks:
+            continue
+        if not any(start < word.end() and word.start() < end for start, end, _ in places):
+            yield word.start(), any(start < word.end() and word.start() < end for start, end in found)
+
+
+def is_known(written: str, kind: str, report: UnseenReport, words: IdentifierWords) -> bool:
+    """Whether headers or table know an identifier: all of a name's pieces, or a number."""
+    if kind == "number":
+        return written in report.known.numbers
+    parts = {name_key(word) for name in report.known.names for word in re.findall(r"[^\W\d_]+", name)}
+    return kind == "name" and {name_key(piece) for piece in telling_pieces(written, kind, words)} <= parts
+
+
 def measure(reports: Sequence[UnseenReport], deidentifier: Deidentifier, show: int) -> None:
     """Print recall by kind, and what is removed without need."""
     words, reader = load_identifier_words(), build_reader(load_vocabulary("ct54"))
-    ranks = words.titles | words.title_parts | words.salutations | {fold(part) for part in words.credentials}
-    counts: Counter[tuple[str, bool]] = Counter()
-    languages: Counter[tuple[str, bool]] = Counter()
+    ranks = frozenset(words.titles | words.title_parts | words.salutations | {fold(part) for part in words.credentials})
+    counts: Counter[tuple[str, str, bool]] = Counter()
     misses: list[str] = []
     outside = removed = labels = differing = 0
     for report in reports:
         cleaned = deidentifier.apply(report.text, report.known).text
         for written, kind, left in left_pieces(report, cleaned, words):
-            counts[kind, not left] += 1
-            languages[report.language, not left] += 1
+            counts["kind", kind, not left] += 1
+            counts["language", report.language, not left] += 1
+            if is_known(written, kind, report, words):
+                counts["known", kind, not left] += 1
             if left:
-                place = report.text.find(written)
-                misses.append(f"{kind} {written!r} left {left}: {report.text[max(0, place - 60) : place + 80]!r}")
-        places = places_of(report)
-        found = [span[:2] for span in deidentifier.find(report.text, report.known)]
-        for word in re.finditer(r"\S+", report.text):
-            if CLOCK.search(word[0]) or set(re.findall(r"[^\W\d_]+", fold(word[0]))) <= ranks:
-                continue
-            if not any(start < word.end() and word.start() < end for start, end, _ in places):
-                outside += 1
-                removed += any(start < word.end() and word.start() < end for start, end in found)
-                if show and any(start < word.end() and word.start() < end for start, end in found):
-                    misses.append(
-                        f"without need {word[0]!r}: {report.text[max(0, word.start() - 60) : word.end() + 40]!r}"
-                    )
-        exact, ours = (reader.read(text).labels for text in (replaced(report.text, places), cleaned))
+                misses.append(f"{kind} {written!r} left {left}: {_around(report.text, report.text.find(written))!r}")
+        for start, touched in needless_words(report, deidentifier, ranks):
+            outside += 1
+            removed += touched
+            if touched:
+                misses.append(f"without need: {_around(report.text, start)!r}")
+        exact, ours = (reader.read(text).labels for text in (replaced(report.text, places_of(report)), cleaned))
         labels += len(exact)
         differing += sum(exact[name] != ours[name] for name in exact)
-    for name, table in (("kind", counts), ("language", languages)):
-        for key in sorted({key for key, _ in table}):
-            found_, missed = table[key, True], table[key, False]
-            print(f"{name} {key:10s} {found_ / (found_ + missed):8.4f}  of {found_ + missed}")
-    total = counts.total()
-    found_ = sum(count for (_, ok), count in counts.items() if ok)
-    print(f"removed {found_ / total:.4f} of {total} identifiers in {len(reports)} reports")
+    for table, key in sorted({(table, key) for table, key, _ in counts}):
+        found, missed = counts[table, key, True], counts[table, key, False]
+        print(f"{table} {key:10s} {found / (found + missed):8.4f}  of {found + missed}")
+    found, missed = (
+        sum(n for (table, _, ok), n in counts.items() if table == "kind" and ok is good) for good in (True, False)
+    )
+    print(f"removed {found / (found + missed):.4f} of {found + missed} identifiers in {len(reports)} reports")
     print(f"words removed without need: {removed} of {outside} ({removed / outside:.5f})")
     print(f"labels that differ from those of the exact removal: {differing} of {labels}")
     for miss in misses[:show]:
         print(miss)
+
+
+def _around(text: str, place: int) -> str:
+    return text[max(0, place - 60) : place + 80]
 
 
 def main() -> None:

@@ -3,10 +3,14 @@
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ctvlp.cli import EXIT_FAILURES, EXIT_OK
 from ctvlp.progress import progress_bar
+
+if TYPE_CHECKING:
+    from preprocess.pipeline import RunSummary
+    from preprocess.recrop_store import RecropSummary
 
 Config = dict[str, Any]
 
@@ -38,20 +42,13 @@ def simulate(config: Config) -> int:
 def preprocess(config: Config) -> int:
     """Turn an archive into a store."""
     from preprocess.pipeline import preprocess_archive
-    from preprocess.store_place import store_place
 
     _log_to_stderr()
     with progress_bar("preprocess", "study") as report:
         summary = preprocess_archive(**config, progress=report)
     print(f"{summary.patients} patients, {summary.studies} studies, {summary.series} series")
     print(f"{summary.done} done, {summary.skipped} were there already, {summary.failed} failed")
-    for reason, count in summary.reasons.items():
-        print(f"  {reason}: {count}")
-    if summary.failed and config["shard"] is None:
-        print(f"see {store_place(config['out']) / 'failures.jsonl'}")
-    if summary.unreadable:
-        print(f"{summary.unreadable} files or folders of the archive cannot be read; they count as missing")
-    return EXIT_FAILURES if summary.failed or summary.unreadable else EXIT_OK
+    return _tell_failures(summary, config, "failures.jsonl")
 
 
 def plan(config: Config) -> int:
@@ -69,18 +66,22 @@ def plan(config: Config) -> int:
 def recrop(config: Config) -> int:
     """Make the crops of a store anew."""
     from preprocess.recrop_store import recrop_store
-    from preprocess.store_place import store_place
 
     _log_to_stderr()
     with progress_bar("recrop", "study") as report:
         summary = recrop_store(**config, progress=report)
     print(f"{summary.stored} studies in the store, {summary.not_stored} of the archive are not")
     print(f"{summary.done} done, {summary.skipped} had these crops, {summary.failed} failed and keep those they have")
+    print(f"{summary.networks_loaded} networks loaded")
+    return _tell_failures(summary, config, "run.json, under not_recropped")
+
+
+def _tell_failures(summary: "RunSummary | RecropSummary", config: Config, where: str) -> int:
+    """Print why studies failed and where that stands; the exit status of the run."""
     for reason, count in summary.reasons.items():
         print(f"  {reason}: {count}")
     if summary.failed and config["shard"] is None:
-        print(f"see not_recropped in {store_place(config['out']) / 'run.json'}")
-    print(f"{summary.networks_loaded} networks loaded")
+        print(f"see {str(config['out']).rstrip('/')}/{where}")
     if summary.unreadable:
         print(f"{summary.unreadable} files or folders of the archive cannot be read; they count as missing")
     return EXIT_FAILURES if summary.failed or summary.unreadable else EXIT_OK
