@@ -42,25 +42,28 @@ COMMANDS = {
         "preprocess",
         "archive and reports to a store of anatomy crops and texts",
         "archive out masks reports vocabulary key_file split segmenter segmenter_labels weights decisions cluster "
-        "shard id_column text_column patient_column",
+        "shard language language_model id_column text_column patient_column report_column date_column "
+        "time_column status_column",
     ),
     "plan": _command(
         "plan",
         "studies, hours, bytes read and written, before preprocess starts",
         "archive out masks reports vocabulary key_file split segmenter segmenter_labels weights decisions cluster "
-        "shard id_column text_column patient_column",
+        "shard language language_model id_column text_column patient_column report_column date_column "
+        "time_column status_column",
     ),
     "recrop": _command(
         "recrop",
         "crops of a store made anew for a changed vocabulary, without any network",
-        "archive out masks reports vocabulary key_file split decisions cluster shard id_column text_column "
-        "patient_column",
+        "archive out masks reports vocabulary key_file split decisions cluster shard language language_model "
+        "id_column text_column patient_column report_column date_column time_column status_column",
     ),
     "status": _command("status", "done, failed by reason, rate and time left of a store", "store key_file"),
     "reports": _command(
         "reports",
         "reports alone to tables of status, findings and evidence",
-        "reports out vocabulary language id_column text_column patient_column",
+        "reports out explain vocabulary language language_model id_column text_column patient_column report_column "
+        "time_column status_column",
     ),
     "gc": _command("gc", "remove the files that studies had before their source changed", "store"),
     "check": _command("check", "verify every crop's bytes and schema", "store"),

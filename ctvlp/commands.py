@@ -2,11 +2,13 @@
 
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctvlp.cli import EXIT_FAILURES, EXIT_OK
 from ctvlp.progress import progress_bar
+from preprocess.errors import InputError
 
 if TYPE_CHECKING:
     from preprocess.pipeline import RunSummary
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 Config = dict[str, Any]
 
 UNMATCHED_SHOWN = 10
+EXPLAINED = ("vocabulary", "language", "abnormal_rule", "deidentify")
 
 
 def demo(config: Config) -> int:
@@ -47,8 +50,15 @@ def preprocess(config: Config) -> int:
     with progress_bar("preprocess", "study") as report:
         summary = preprocess_archive(**config, progress=report)
     print(f"{summary.patients} patients, {summary.studies} studies, {summary.series} series")
+    _tell_links(summary.links)
     print(f"{summary.done} done, {summary.skipped} were there already, {summary.failed} failed")
     return _tell_failures(summary, config, "failures.jsonl")
+
+
+def _tell_links(links: Mapping[str, int]) -> None:
+    """Print how reports and studies are linked, if there are reports."""
+    if links:
+        print(f"reports and studies: {', '.join(f'{count} {kind}' for kind, count in links.items())}")
 
 
 def plan(config: Config) -> int:
@@ -97,16 +107,36 @@ def status(config: Config) -> int:
 
 
 def reports(config: Config) -> int:
-    """Read a report table alone."""
+    """Read a report table alone, or show how one report is read."""
+    text = config.pop("explain")
+    if text is not None:
+        return _explain(text, config)
+    for key in ("reports", "out"):
+        if config[key] is None:
+            raise InputError(f"reports: {key}= is required; see ctvlp reports --help")
     from preprocess.text_tables import reports_to_tables
 
     with progress_bar("reports", "report") as report:
         summary = reports_to_tables(**config, progress=report)
     matched = summary.matched / summary.sentences if summary.sentences else 0.0
     print(f"{summary.reports} reports ({summary.empty} without text), {summary.sentences} sentences")
+    _tell_links(summary.links)
     print(f"{summary.matched} sentences matched ({matched:.1%}); the most frequent others:")
     for sentence, count in list(summary.unmatched.items())[:UNMATCHED_SHOWN]:
         print(f"  {count:>6}  {sentence}")
+    if config["language_model"] is not None:
+        print(
+            f"{summary.asked} clauses put to the language model, {summary.failed} failed and are asked again next time"
+        )
+    found = ", ".join(f"{count} of {kind}" for kind, count in summary.contradictions.items())
+    print(f"contradictions: {found or 'none'}; quality.json, unmatched.csv and contradictions.csv in {config['out']}")
+    return EXIT_OK
+
+
+def _explain(text: str, config: Config) -> int:
+    from ctvlp.explain import explain
+
+    explain(text, config["out"], **{key: config[key] for key in EXPLAINED})
     return EXIT_OK
 
 

@@ -13,7 +13,7 @@ from ctvlp.alignment import Silence, label_targets
 from ctvlp.batches import ImageBatch, build_image_batch
 from ctvlp.model import AnatomyCLIP, ModelConfig
 from ctvlp.pairing import finding_bits, relations
-from ctvlp.samples import Sample
+from ctvlp.samples import Sample, SampleText
 from ctvlp.transforms import Shift, Tokens, count_tokens
 from preprocess.vocabulary import Vocabulary
 
@@ -174,27 +174,37 @@ def build_batch(
         samples: Study to its samples.
         source: Gives tokens.
         vocabulary: Gives the order of anatomies, and which findings need the whole one.
-        rng: Draws each crop's grid.
+        rng: Draws each sample's wording, where it has several, and each crop's grid.
         silence: See `label_targets`.
     """
     chosen = [sample for study in studies for sample in samples[study]]
+    said = [_draw_text(sample, rng) for sample in chosen]
     rows: dict[str, int] = {}
-    for sample in chosen:
-        rows.setdefault(sample.text, len(rows))
+    for text in said:
+        rows.setdefault(text.text, len(rows))
     anatomies = {}
     for name in vocabulary.anatomies:
-        mine = [sample for sample in chosen if sample.anatomy == name]
+        mine = [(sample, text) for sample, text in zip(chosen, said, strict=True) if sample.anatomy == name]
         if mine:
-            tokens = [source.tokens(sample, int(rng.integers(source.shifts))) for sample in mine]
+            tokens = [source.tokens(sample, int(rng.integers(source.shifts))) for sample, _ in mine]
             image = build_image_batch(name, tokens)
             anatomies[name] = _build_anatomy_batch(mine, image, rows, vocabulary, silence)
     return Batch(tuple(studies), tuple(rows), anatomies)
 
 
+def _draw_text(sample: Sample, rng: np.random.Generator) -> SampleText:
+    return sample.texts[int(rng.integers(len(sample.texts))) if len(sample.texts) > 1 else 0]
+
+
 def _build_anatomy_batch(
-    samples: Sequence[Sample], image: ImageBatch, rows: dict[str, int], vocabulary: Vocabulary, silence: Silence
+    said: Sequence[tuple[Sample, SampleText]],
+    image: ImageBatch,
+    rows: dict[str, int],
+    vocabulary: Vocabulary,
+    silence: Silence,
 ) -> AnatomyBatch:
-    text_row = np.array([rows[sample.text] for sample in samples])
+    samples = [sample for sample, _ in said]
+    text_row = np.array([rows[text.text] for _, text in said])
     labels = np.stack([sample.labels for sample in samples])  # (N, K)
     normal, abnormal = (np.array([getattr(sample, name) for sample in samples]) for name in ("normal", "abnormal"))
     targets = label_targets(labels, normal, abnormal, silence=silence)
@@ -206,7 +216,7 @@ def _build_anatomy_batch(
         image=image,
         text_row=torch.from_numpy(text_row),
         abnormal=torch.from_numpy(abnormal),
-        text_id=torch.from_numpy(np.where([sample.names_something for sample in samples], text_row, -1)),
+        text_id=torch.from_numpy(np.where([text.names_something for _, text in said], text_row, -1)),
         findings=torch.from_numpy(finding_bits(labels == 1).view(np.int64)),
         labels=torch.from_numpy(targets),
         exclude=torch.from_numpy(exclude),

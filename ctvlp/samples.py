@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from preprocess.canonical import normal_text, vague_texts
 from preprocess.errors import InputError
 from preprocess.vocabulary import Vocabulary
 
@@ -18,6 +19,23 @@ if TYPE_CHECKING:
     from preprocess.store import Store
 
 Unmentioned = Literal["leave_out", "normal"]
+TextKind = Literal["raw", "canonical", "mixed"]
+KINDS = {"raw": ("text",), "canonical": ("canonical",), "mixed": ("text", "canonical")}
+"""Columns of the table of anatomies that give a kind's texts."""
+
+
+@dataclass(frozen=True)
+class SampleText:
+    """One wording of what a report says of an anatomy.
+
+    Attributes:
+        text: The words.
+        names_something: Whether the text names a finding, or the anatomy and not merely that it is abnormal, so that
+            equal texts mean the same.
+    """
+
+    text: str
+    names_something: bool
 
 
 @dataclass(frozen=True)
@@ -29,8 +47,7 @@ class Sample:
         patient_id: Its patient.
         anatomy: Name of the anatomy.
         volume: Name of the volume whose crop is taken.
-        text: What the report says of the anatomy.
-        names_something: Whether the text names the anatomy or a finding, so that equal texts mean the same.
+        texts: What the report says of the anatomy; of several wordings each batch draws one.
         normal: The report calls it normal.
         abnormal: The report calls it abnormal.
         uncertain: The report leaves it open.
@@ -42,8 +59,7 @@ class Sample:
     patient_id: str
     anatomy: str
     volume: str
-    text: str
-    names_something: bool
+    texts: tuple[SampleText, ...]
     normal: bool
     abnormal: bool
     uncertain: bool
@@ -56,6 +72,7 @@ def read_samples(
     vocabulary: Vocabulary,
     *,
     split: str = "train",
+    text: TextKind = "raw",
     unmentioned: Unmentioned = "leave_out",
     report_of: Mapping[str, str] | None = None,
 ) -> list[Sample]:
@@ -65,6 +82,8 @@ def read_samples(
         store: The store.
         vocabulary: Anatomies and findings to train on.
         split: Which studies.
+        text: The anatomy's own clauses as dictated (`raw`), one English sentence rendered from what was read
+            (`canonical`), or both, of which each batch draws one (`mixed`).
         unmentioned: What an anatomy is that the report does not mention: no sample, or a normal one (fVLM's rule).
         report_of: Study to the study whose report it gets; its own where not named.
 
@@ -72,34 +91,41 @@ def read_samples(
         By study and anatomy.
 
     Raises:
-        InputError: No study of the split has both a crop and a report.
+        InputError: No study of the split has both a crop and a report, or the store has no texts of this kind.
     """
     shown = shown_crops(store, split, vocabulary)
-    reports = store.table("anatomies")
-    said = dict(
-        zip(
-            zip(reports["study_id"], reports["anatomy"], strict=True),
-            zip(reports["status"], reports["text"], strict=True),
-            strict=True,
-        )
-    )
+    said = _said(store, text)
     labels = store.table("labels").set_index("study_id").to_dict("index")
     samples = []
     for row in shown.itertuples():
         anatomy, source = str(row.anatomy), (report_of or {}).get(str(row.study_id), str(row.study_id))
         if source not in labels:
             continue
-        status, text = said.get((source, anatomy), ("unmentioned", ""))
+        status, *texts = said.get((source, anatomy), ("unmentioned",))
         if status == "unmentioned" and unmentioned == "normal":
-            status, text = "normal", f"The {vocabulary.anatomies[anatomy].title} is unremarkable."
-        if status in ("normal", "abnormal", "uncertain") and text:
-            samples.append(_build_sample(row, status, text, labels[source], vocabulary))
+            status, texts = "normal", [normal_text(vocabulary.anatomies[anatomy].title)]
+        if status in ("normal", "abnormal", "uncertain") and any(texts):
+            samples.append(_build_sample(row, status, texts, labels[source], vocabulary))
     if not samples:
         raise InputError(
             f"no study of split {split!r} has both a crop and a report: "
             f"{len(shown)} crops in view, {len(labels)} reports"
         )
     return samples
+
+
+def _said(store: "Store", text: TextKind) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Study and anatomy to status and texts of a kind."""
+    if text not in KINDS:
+        raise InputError(f"text={text}: expected one of {', '.join(get_args(TextKind))}")
+    table = store.table("anatomies")
+    if missing := [column for column in KINDS[text] if column not in table.columns]:
+        raise InputError(
+            f"text={text}: the store's texts have no column {missing[0]!r}; preprocess the store again with its reports"
+        )
+    keys = zip(table["study_id"], table["anatomy"], strict=True)
+    values = zip(table["status"], *(table[column] for column in KINDS[text]), strict=True)
+    return dict(zip(keys, values, strict=True))
 
 
 def shown_crops(store: "Store", split: str, vocabulary: Vocabulary) -> "pd.DataFrame":
@@ -122,18 +148,22 @@ def shuffled_reports(studies: Iterable[str], seed: int) -> dict[str, str]:
     return {names[i]: names[j] for i, j in zip(order, np.roll(order, 1), strict=True)}
 
 
-def _build_sample(row: Any, status: str, text: str, labels: Mapping[Any, Any], vocabulary: Vocabulary) -> Sample:
+def _build_sample(
+    row: Any, status: str, texts: Iterable[str], labels: Mapping[Any, Any], vocabulary: Vocabulary
+) -> Sample:
     findings = vocabulary.of(row.anatomy)
     values = [labels.get(finding.id) for finding in findings]
     known = [np.nan if value is None or value != value else float(value) for value in values]
     words = (*vocabulary.anatomies[row.anatomy].words, *(word for f in findings for word in (f.name, *f.synonyms)))
+    vague = vague_texts(vocabulary.anatomies[row.anatomy].title)
     return Sample(
         study_id=str(row.study_id),
         patient_id=str(row.patient_id),
         anatomy=str(row.anatomy),
         volume=str(row.volume),
-        text=text,
-        names_something=_any_word(words).search(text) is not None,
+        texts=tuple(
+            SampleText(text, text not in vague and _any_word(words).search(text) is not None) for text in texts if text
+        ),
         normal=status == "normal",
         abnormal=status == "abnormal",
         uncertain=status == "uncertain",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from ctvlp.alignment import Silence
 from ctvlp.augmentation import AugmentationSettings
 from ctvlp.pairing import Mix, Mode
-from ctvlp.samples import Unmentioned
+from ctvlp.samples import TextKind, Unmentioned
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class TrainingSettings:
         alignment_weight: Weight of the finding alignment; 0 leaves the labels out.
         silence: What a finding is that the report does not mention: "masked", "negative_if_normal" or "negative", see
             `ctvlp.alignment.label_targets`.
+        text: What the texts are: "raw" (the report's own clauses), "canonical" (one English sentence rendered from what
+            was read) or "mixed" (each batch draws one of the two).
         unmentioned: What an anatomy is that the report does not mention: "leave_out" or "normal".
         average: Momentum of the moving average of the weights that screening uses; 0 for the last weights.
         pairing: The contrastive targets.
@@ -71,6 +73,7 @@ class TrainingSettings:
     contrastive_weight: float = 1.0
     alignment_weight: float = 1.0
     silence: Silence = "negative"
+    text: TextKind = "raw"
     unmentioned: Unmentioned = "leave_out"
     average: float = 0.98
     pairing: PairingSettings = field(default_factory=PairingSettings)

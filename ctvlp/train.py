@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -188,10 +189,10 @@ def _contrast(
 
 
 def _samples_by_study(store: "Store", vocabulary: Vocabulary, settings: TrainingSettings) -> dict[str, list[Sample]]:
-    samples = read_samples(store, vocabulary, unmentioned=settings.unmentioned)
+    read = partial(read_samples, store, vocabulary, text=settings.text, unmentioned=settings.unmentioned)
+    samples = read()
     if settings.shuffle_reports:
-        report_of = shuffled_reports([sample.study_id for sample in samples], settings.seed)
-        samples = read_samples(store, vocabulary, unmentioned=settings.unmentioned, report_of=report_of)
+        samples = read(report_of=shuffled_reports([sample.study_id for sample in samples], settings.seed))
     by_study: dict[str, list[Sample]] = {}
     for sample in samples:
         by_study.setdefault(sample.study_id, []).append(sample)

@@ -13,15 +13,14 @@ class Place:
 
     Attributes:
         anatomies: Anatomies named, in order of naming.
-        collective: Anatomies that a collective name ("upper abdominal organs") stands for.
+        collective: Anatomies that a collective name ("upper abdominal organs") stands for, unless it only tells where
+            something dominant was sought ("no lymph node in the upper abdomen").
         foreign: Something outside all anatomies of the vocabulary is named (aorta, vertebrae).
-        anaphoric: It opens with a word that points back ("it", "the lesion described").
     """
 
     anatomies: tuple[str, ...]
     collective: tuple[str, ...]
     foreign: bool
-    anaphoric: bool
 
 
 def find_place(
@@ -43,25 +42,30 @@ def find_place(
         lexicon: The language.
     """
     inside = [word for word in words if clause[0] <= word.start < clause[1] and not word.key.startswith(MASK)]
-    locatives = [m for m in context if m.key == "locative"]
-    beside = [word for word in inside if _is_beside(folded, word, locatives)]
-    subjects = [word for word in inside if word not in beside]
+    subjects = subject_words(folded, inside, context)
+    beside = [word for word in inside if word not in subjects]
     own = list(own)
     named = [word.key for word in subjects if not word.key.startswith((FOREIGN, COLLECTIVE))]
     foreign = any(word.key.startswith(FOREIGN) for word in subjects)
     if any(word.key in lexicon.dominant for word in subjects):
         named = []
-    if not named and not own and not foreign:
+    lead = clause[0] + len(folded[clause[0] : clause[1]]) - len(folded[clause[0] : clause[1]].lstrip(" ,;:"))
+    anaphoric = any(m.key == "anaphora" and m.start == lead for m in context)
+    if not named and not own and not foreign and not anaphoric:
         named = [word.key for word in beside if not word.key.startswith((FOREIGN, COLLECTIVE))]
         foreign = any(word.key.startswith(FOREIGN) for word in beside)
     groups = [lexicon.collective[word.key] for word in subjects if word.key.startswith(COLLECTIVE)]
-    lead = clause[0] + len(folded[clause[0] : clause[1]]) - len(folded[clause[0] : clause[1]].lstrip(" ,;:"))
-    anaphoric = any(m.key == "anaphora" and m.start == lead for m in context)
-    return Place(
-        tuple(dict.fromkeys([*named, *own])), tuple(dict.fromkeys(a for g in groups for a in g)), foreign, anaphoric
-    )
+    if any(word.key in lexicon.dominant for word in subjects):
+        groups = []
+    return Place(tuple(dict.fromkeys([*named, *own])), tuple(dict.fromkeys(a for g in groups for a in g)), foreign)
 
 
-def _is_beside(folded: str, word: Match, locatives: Iterable[Match]) -> bool:
-    """Whether the word only says what something lies next to ("adjacent to the liver")."""
-    return any(m.end <= word.start and not folded[m.end : word.start].strip(" ") for m in locatives)
+def subject_words(folded: str, words: Iterable[Match], context: Iterable[Match]) -> list[Match]:
+    """Return the words of places that do not only say what something lies next to ("adjacent to the liver")."""
+    locatives = [m for m in context if m.key == "locative"]
+    return [
+        word
+        for word in words
+        if not word.key.startswith(MASK)
+        and not any(m.end <= word.start and not folded[m.end : word.start].strip() for m in locatives)
+    ]

@@ -14,6 +14,8 @@ from preprocess.phrases import Match
 PRIORITY = ("hypothetical", "negative", "historical", "uncertain", "positive")
 WORD = re.compile(r"\w+")
 CLOSED = re.compile(r"\([^()]*\)?")
+NEAR = 2
+"""A cue that reaches no further than so many words does not act across a comma: "wall thickening, gastritis?"."""
 
 
 def assert_mention(
@@ -29,7 +31,8 @@ def assert_mention(
         folded: The sentence, folded.
         clause: (start, end) of the mention's clause.
         mention: (start, end) of the mention.
-        cues: All cues, stops and affirming phrases of the sentence, without overlap.
+        cues: All cues, stops and affirming phrases of the sentence, without overlap; `restart` phrases (", a") and the
+            end of a list behind a `last` word ("or") end what a denial before them denies.
         groups: Key of a cue to what it does.
 
     Returns:
@@ -37,10 +40,14 @@ def assert_mention(
     """
     inside = [cue for cue in cues if clause[0] <= cue.start < clause[1]]
     stops = [cue.start for cue in inside if cue.key == "stop"]
+    restarts = [cue.start for cue in inside if cue.key == "restart"]
+    restarts += _list_end(folded, clause, [cue for cue in inside if cue.key == "last"])
     acting: dict[str, str] = {}
     for cue in inside:
         group = groups.get(cue.key)
-        if group is not None and _acts(folded, cue, mention, group, stops):
+        if group is None or not _acts(folded, cue, mention, group, stops):
+            continue
+        if group.assertion != "negative" or not any(cue.end <= place < mention[0] for place in restarts):
             acting.setdefault(group.assertion, cue.phrase)
     for assertion in PRIORITY:
         if assertion in acting:
@@ -48,20 +55,36 @@ def assert_mention(
     return "positive", ""
 
 
+def _list_end(folded: str, clause: tuple[int, int], last: Sequence[Match]) -> list[int]:
+    """Return where a list ends: at the first comma behind the word before its last item ("no A, B or C, small D")."""
+    if not last:
+        return []
+    comma = folded.find(",", last[-1].end, clause[1])
+    return [comma] if comma >= 0 else []
+
+
 def _acts(folded: str, cue: Match, mention: tuple[int, int], group: CueGroup, stops: Iterable[int]) -> bool:
     """Whether the cue's direction, reach, brackets and the stops let it act on the mention."""
     start, end = mention
     if start <= cue.start and cue.end <= end:
         return cue.start > start
-    if group.before != (cue.end <= start):
+    if cue.start < start < cue.end:
+        return group.before
+    if group.before != (cue.end <= start) or (group.before and _trails(folded, cue)):
         return False
     low, high = (cue.end, start) if group.before else (end, cue.start)
     if low > high or (not group.through and any(low <= stop < high for stop in stops)):
         return False
     between = folded[low:high]
-    if len(WORD.findall(between)) > group.reach:
+    if len(WORD.findall(between)) > group.reach or (group.reach <= NEAR and "," in between):
         return False
     return _same_bracket(folded, cue, mention)
+
+
+def _trails(folded: str, cue: Match) -> bool:
+    """Whether the cue is a mark that belongs to what stands before it: "cyst?", unlike "?cyst"."""
+    mark = folded[cue.start : cue.end]
+    return not WORD.search(mark) and not WORD.match(folded[cue.end : cue.end + 1])
 
 
 def _same_bracket(folded: str, cue: Match, mention: tuple[int, int]) -> bool:

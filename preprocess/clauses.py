@@ -28,18 +28,20 @@ class _Marks:
     openers: tuple[int, ...]
 
 
-def split_clauses(folded: str, found: Sequence[Match]) -> list[tuple[int, int]]:
+def split_clauses(folded: str, found: Sequence[Match], held: Sequence[Match] = ()) -> list[tuple[int, int]]:
     """Return the clauses of a sentence as (start, end); together they tile it.
 
     Args:
         folded: The sentence, folded.
         found: The sentence's phrases with the keys breakers, joiners, verbs, detections, openers.
+        held: Phrases inside which nothing is cut ("stones: none").
     """
     closed = _parentheses(folded)
     commas = [m.start() for m in COMMA.finditer(folded)]
-    joiners = [m for m in found if m.key == "joiners"]
-    leads = (0, *(m.end for m in joiners), *(place + 1 for place in commas))
+    joiners = [m for m in found if m.key == "joiners" and not _joins_word(folded, m.start)]
     strong = {m.start for m in found if m.key == "breakers"} | {m.start() + 1 for m in STRONG.finditer(folded)}
+    strong -= {place for place in strong for m in held if m.start < place < m.end}
+    leads = (0, *strong, *(m.end for m in joiners), *(place + 1 for place in commas))
     seen = [m for m in found if m.key == "detections"]
     verbs = tuple(m.start for m in found if m.key == "verbs" and not _inside(m.start, closed))
     marks = _Marks(
@@ -51,6 +53,11 @@ def split_clauses(folded: str, found: Sequence[Match]) -> list[tuple[int, int]]:
     edges = [0, *sorted(place for place in strong - {0, len(folded)} if not _inside(place, closed)), len(folded)]
     clauses = [piece for start, end in pairwise(edges) for piece in _split_weak(folded, start, end, marks)]
     return [(start, end) for start, end in clauses if end > start]
+
+
+def _joins_word(folded: str, place: int) -> bool:
+    """Whether what stands before the conjunction is half a word ("pre- and postcontrast", "Leber- und Milzzysten")."""
+    return folded[:place].rstrip().endswith("-")
 
 
 def _leads(folded: str, place: int, leads: Iterable[int]) -> bool:
@@ -109,26 +116,32 @@ def split_items(
     clause: tuple[int, int],
     folded: str,
     found: Sequence[Match],
-    anatomies: Sequence[Match],
-    statements: Sequence[Match],
+    named: Sequence[Match],
+    stated: Sequence[int],
 ) -> list[tuple[int, int]]:
     """Split a clause without a verb of its own for each item ("cyst in the liver, stone in the left kidney").
 
-    A comma, joiner or separator parts items where either side has both an anatomy and something stated of it.
+    A comma, joiner or separator parts items where something is stated on either side, each of another anatomy.
+
+    Args:
+        clause: (start, end) of the clause.
+        folded: The sentence, folded.
+        found: The sentence's phrases with the keys joiners and separators.
+        named: Words that name anatomies, with the anatomies as keys.
+        stated: Where something is stated.
     """
     start, end = clause
     closed = _parentheses(folded)
     joins = {m.start() for m in COMMA.finditer(folded)}
-    joins |= {m.start for m in found if m.key in ("joiners", "separators")}
+    joins |= {m.start for m in found if m.key in ("joiners", "separators") and not _joins_word(folded, m.start)}
     places = [place for place in sorted(joins) if start < place < end and not _inside(place, closed)]
     items: list[tuple[int, int]] = []
     begin = start
     for place, following in pairwise([*places, end]):
-        if all(
-            any(left <= m.start < right for m in matches)
-            for left, right in ((begin, place), (place, following))
-            for matches in (anatomies, statements)
-        ):
+        left = {match.key for match in named if begin <= match.start and match.end <= place}
+        right = {match.key for match in named if place <= match.start and match.end <= following}
+        both = _within((begin, place), stated) and _within((place, following), stated)
+        if left and right and both and left.isdisjoint(right):
             items.append((begin, place))
             begin = place
     return [*items, (begin, end)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from preprocess.assertion import assert_mention
 from preprocess.lexicon import Lexicon
 from preprocess.phrases import Match
+from preprocess.qualifiers import measured_mm
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,17 @@ def find_mentions(
     for match in found:
         kind, finding = match.key.split(" ", 1)
         span = (match.start, match.end)
+        if kind == "measured":
+            size = measured_mm(folded, clause, match.end)
+            if size is None or size <= lexicon.above_mm[finding]:
+                continue
         assertion, cue = assert_mention(folded, clause, span, cues, lexicon.cue_groups)
         if kind == "normal":
             if assertion != "positive":
                 continue
             assertion, cue = "negative", "normal"
+        if kind == "measured":
+            assertion, cue = "positive", f"above {lexicon.above_mm[finding]:g} mm"
         rule = match.phrase if not cue else f"{match.phrase} <- {cue}"
         mentions.append(Mention(finding, kind == "own", assertion, span, rule))
     return mentions
@@ -72,7 +79,7 @@ def select_findings(found: Iterable[Match]) -> list[Match]:
     return sorted(kept, key=lambda match: (match.start, match.end, match.key))
 
 
-KINDS = ("not", "normal", "own", "terms")
+KINDS = ("not", "normal", "own", "terms", "measured")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +90,17 @@ class Signs:
         asserted: What is asserted of abnormalities: positive, negative, uncertain, ...; "normal" counts as a denial.
         removed: Something was taken out.
         exists: Something unrecognised is said to be there.
+        limited: It could not be judged.
+        remark: It is a recommendation or a comparison.
+        filling: What is asserted of how full it is ("distended"): abnormal except where an anatomy fills and empties.
     """
 
     asserted: frozenset[str]
     removed: bool
     exists: bool
+    limited: bool
+    remark: bool
+    filling: frozenset[str]
 
 
 def find_signs(
@@ -97,14 +110,21 @@ def find_signs(
     inside = [sign for sign in signs if clause[0] <= sign.start < clause[1]]
     kinds = {sign.key for sign in inside}
     asserted: set[str] = set()
+    filling: set[str] = set()
     removed = False
     for sign in inside:
-        if sign.key not in ("abnormal", "removed", "normal"):
+        if sign.key not in ("abnormal", "removed", "normal", "filling", "traces"):
             continue
-        outside = [cue for cue in cues if sign.key != "removed" or not sign.start <= cue.start < sign.end]
+        outside = [cue for cue in cues if _bears(folded, cue, sign)]
         assertion, _ = assert_mention(folded, clause, (sign.start, sign.end), outside, lexicon.cue_groups)
         if sign.key == "removed":
             removed = removed or assertion in ("positive", "historical")
+            if assertion == "uncertain":
+                asserted.add(assertion)
+        elif sign.key == "filling":
+            filling.add(assertion)
+        elif sign.key == "normal" and (assertion == "historical" or _denies(sign, cues, lexicon)):
+            asserted.add("negative")
         elif sign.key == "normal":
             asserted.add({"positive": "negative", "negative": "positive"}.get(assertion, assertion))
         else:
@@ -114,23 +134,46 @@ def find_signs(
     if plain and any(group is not None and group.assertion == "negative" for group in acting):
         asserted.add("negative")
     exists = plain and not any(acting)
-    return Signs(frozenset(asserted), removed, exists)
+    return Signs(frozenset(asserted), removed, exists, "limited" in kinds, "remark" in kinds, frozenset(filling))
 
 
-def judge(signs: Signs, mentioned: Iterable[str]) -> str | None:
-    """Return what a clause says of an anatomy: removed, abnormal, uncertain, normal, or None (nothing of these).
+def _bears(folded: str, cue: Match, sign: Match) -> bool:
+    """Whether a cue may act on a sign: none inside what was removed, on an operation's traces only one next to it."""
+    if sign.key == "removed":
+        return not sign.start <= cue.start < sign.end
+    return sign.key != "traces" or cue.end > sign.start or len(folded[cue.end : sign.start].split()) <= NEXT_TO
+
+
+NEXT_TO = 1
+
+
+def _denies(sign: Match, cues: Sequence[Match], lexicon: Lexicon) -> bool:
+    """Whether the sign itself contains a denial ("not enlarged"), which another denial in its clause does not turn."""
+    inside = [lexicon.cue_groups.get(cue.key) for cue in cues if sign.start <= cue.start and cue.end <= sign.end]
+    return any(group is not None and group.assertion == "negative" for group in inside)
+
+
+def judge(signs: Signs, mentioned: Iterable[str], *, fills: bool = False) -> str | None:
+    """Return what a clause says of an anatomy: removed, abnormal, uncertain, normal, limited, described, or None.
 
     Anything stated as present is abnormal; hedged signs alone are uncertain; denied ones alone, or a word such as
-    "normal", normal.
+    "normal", normal; limited that it could not be judged; described that something else is said of it.
 
     Args:
         signs: The clause's general signs.
         mentioned: Assertions of the anatomy's own findings in the clause.
+        fills: The anatomy fills and empties, so that being distended or collapsed is normal.
     """
     if signs.removed:
         return "removed"
     asserted = signs.asserted | set(mentioned)
+    if signs.filling:
+        asserted |= {"negative"} if fills else signs.filling
     for assertion, status in (("positive", "abnormal"), ("uncertain", "uncertain"), ("negative", "normal")):
         if assertion in asserted:
             return status
-    return "abnormal" if signs.exists and not asserted else None
+    if signs.exists and not asserted:
+        return "abnormal"
+    if signs.limited:
+        return "limited"
+    return None if signs.remark or asserted else "described"

@@ -1,45 +1,26 @@
-"""Phrases of the data files, compiled once to regular expressions with simple inflection.
+"""Phrases of the data files searched in a text, all in one pass (notation: `preprocess.phrase_notation`).
 
-A phrase is written as people read it. Words match whole, in singular and plural (`cyst` finds cysts, `metastasis`
-metastases, `cavity` cavities), and a space also stands for a hyphen, a slash or nothing (`ground glass` finds
-ground-glass and groundglass). Beyond plain words:
-
-- `steato*`, `*steatosis`: any ending, any beginning;
-- `(mass|nodule)`: one of several; `[simple] cyst`: a part that may be missing;
-- `~`: up to four words in between; `~8`: up to eight;
-- `duct & dilat*`: both, in either order, at most six words apart; `duct &12 dilat*`: at most twelve.
+A text's words tell which phrases can begin there, and most words begin none or are a phrase by themselves: what each
+word can begin is remembered, and only phrases whose other letters the text has are tried as regular expressions.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
+from operator import or_
 from typing import NamedTuple
 
-SEPARATOR = r"[\s/_\-\u2010-\u2015]*"
-GAP = r"[\s,(/\-]+(?:[^\s;:!?]+\s+){{0,{words}}}?"
-DEFAULT_GAP = 4
-BOTH_GAP = 6
-STEM = 5
-"""Letters by which phrases are looked up among the words of a text."""
+from preprocess.phrase_notation import ENDINGS, MARK, MOST_LETTERS, STEM, Phrase, Start, compile_phrase
 
 MAX_REMEMBERED = 50_000
-"""Beginnings of words whose phrases are remembered."""
+"""Words whose phrases are remembered; languages have fewer, and misspelt ones must not fill the memory."""
 
-BOTH = re.compile(r"^(?P<first>[^&]+)&(?P<words>\d*)\s+(?P<second>[^&]+)$")
-TOKEN = re.compile(r"~\d*|[()|\[\]]|[^\s()|\[\]~]+")
-WORD = re.compile(r"\w+")
-ENDINGS = (
-    ("sis", "s[ei]s"),
-    ("us", "(?:us(?:es)?|i)"),
-    ("um", "(?:ums?|a)"),
-    ("ay", "ays?"),
-    ("ey", "eys?"),
-    ("y", "(?:y|ies)"),
-    ("a", "a[es]?"),
-    ("s", "s(?:es)?"),
-    ("ch", "ch(?:es)?"),
-    ("x", "x(?:es)?"),
-)
+MAX_CHOSEN = 1000
+"""Sets of letters that are remembered for a word."""
+
+NEXT = ">"
+"""Before letters that begin the next word, in the names of bits."""
+
 FOLDED = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u00a0": " ", "\u2212": "-"})
 
 
@@ -59,19 +40,6 @@ class Match(NamedTuple):
     phrase: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A compiled stretch of a phrase: its pattern, the stems it can begin with, and whether it can be empty.
-
-    A stem of None stands for a beginning by which texts cannot be looked up.
-    """
-
-    pattern: str
-    stems: frozenset[str | None]
-    optional: bool = False
-    gap: bool = False
-
-
 def fold(text: str) -> str:
     """Return `text` in lower case with typographic quotes made plain, character for character (same length)."""
     lowered = text.lower()
@@ -82,176 +50,168 @@ def fold(text: str) -> str:
     return lowered.translate(FOLDED)
 
 
-def compile_phrase(phrase: str) -> tuple[re.Pattern[str], frozenset[str | None]]:
-    """Return a phrase's regular expression, to be matched where a word begins, and stems of its first word.
-
-    A stem of None says that the phrase can begin with anything (`*itis`) or with a mark (`?`).
-
-    Raises:
-        ValueError: Brackets do not match.
-    """
-    try:
-        if both := BOTH.match(phrase):
-            first, second = _sequence(both["first"]), _sequence(both["second"])
-            gap = r"(?!\w)" + GAP.format(words=int(both["words"] or BOTH_GAP)) + r"(?<!\w)"
-            pattern = f"(?:{first.pattern}{gap}{second.pattern}|{second.pattern}{gap}{first.pattern})"
-            stems = first.stems | second.stems
-        else:
-            part = _sequence(phrase)
-            pattern, stems = part.pattern, part.stems
-        return re.compile(rf"(?:(?<!\w)|(?!\w)){pattern}(?:(?!\w)|(?<!\w))"), stems
-    except (re.error, IndexError) as error:
-        raise ValueError(f"phrase {phrase!r}: {error}") from error
-
-
-def _sequence(phrase: str) -> _Part:
-    tokens = TOKEN.findall(phrase.strip())
-    part = _parse(tokens, "")
-    if tokens:
-        raise IndexError(f"brackets do not match at {tokens[0]!r}")
-    return part
-
-
-def _parse(tokens: list[str], closing: str) -> _Part:
-    """Consume tokens up to `closing` and return what they match: alternatives of sequences."""
-    alternatives: list[list[_Part]] = [[]]
-    while tokens or closing:
-        mark = tokens.pop(0)
-        if mark == closing:
-            break
-        if mark == "|":
-            alternatives.append([])
-        elif mark in "([":
-            inner = _parse(tokens, ")" if mark == "(" else "]")
-            alternatives[-1].append(_Part(inner.pattern, inner.stems, optional=mark == "[" or inner.optional))
-        elif mark in ")]":
-            raise IndexError(f"{mark!r} closes nothing")
-        elif mark.startswith("~"):
-            gap = r"(?!\w)" + GAP.format(words=int(mark[1:] or DEFAULT_GAP))
-            alternatives[-1].append(_Part(gap, frozenset([None]), gap=True))
-        else:
-            alternatives[-1].append(_Part(_word_pattern(mark), frozenset([_stem(mark)])))
-    joined = [_join(parts) for parts in alternatives]
-    if len(joined) == 1:
-        return joined[0]
-    stems = frozenset(stem for part in joined for stem in part.stems)
-    return _Part(f"(?:{'|'.join(part.pattern for part in joined)})", stems, any(part.optional for part in joined))
-
-
-def _join(parts: list[_Part]) -> _Part:
-    """Put parts in sequence, separators between them."""
-    pattern, glue = "", ""
-    for part in parts:
-        if part.gap:
-            pattern, glue = pattern + part.pattern, ""
-        elif part.optional:
-            pattern += f"(?:{glue}{part.pattern})?" if glue else f"(?:{part.pattern}{SEPARATOR})?"
-        else:
-            pattern, glue = pattern + glue + part.pattern, SEPARATOR
-    stems: frozenset[str | None] = frozenset()
-    for part in parts:
-        stems |= part.stems
-        if not part.optional:
-            break
-    return _Part(pattern, stems or frozenset([None]), all(part.optional for part in parts))
-
-
-def _word_pattern(word: str) -> str:
-    """One word with its simple inflections."""
-    word = word.lower()
-    if word.startswith("*"):
-        return r"\w*" + _word_pattern(word[1:])
-    if word.endswith("*"):
-        return re.escape(word[:-1]) + r"\w*"
-    if len(word) < 3 or not word[-1].isalpha():
-        return re.escape(word)
-    for ending, forms in ENDINGS:
-        if word.endswith(ending):
-            return re.escape(word[: -len(ending)]) + forms
-    return re.escape(word) + "s?"
-
-
-def _stem(word: str) -> str | None:
-    """The letters with which every form of a word begins, at most `STEM`."""
-    lead = WORD.match(word.lower())
-    if lead is None or word.startswith("*"):
-        return None
-    stem = lead[0]
-    ending = next((end for end, _ in ENDINGS if word.lower().endswith(end)), "") if stem == word.lower() else ""
-    return stem[: max(len(stem) - len(ending), 1)][:STEM] if len(stem) > 2 else stem
-
-
 class _Entry(NamedTuple):
     group: str
     key: str
     phrase: str
-    pattern: re.Pattern[str]
+    pattern: str
 
 
-def _literal(phrase: str) -> str:
-    """Letters or marks that every text with a phrase of plain words contains; empty where the phrase has brackets."""
-    if re.search(r"[()\[\]|&]", phrase):
-        return ""
-    words = (token.strip("*").lower() for token in TOKEN.findall(phrase) if token[0] != "~")
-    return max(words, key=len, default="")[:STEM]
+_Tried = tuple[str, str, str, Callable[[str, int], re.Match[str] | None]]
+"""Group, key and phrase, and what matches the phrase at a place of a text."""
+
+
+class _Known(NamedTuple):
+    """What is known of a word or mark; letters are bits (`PhraseSet._bits`).
+
+    Attributes:
+        whole: Phrases that it is by itself.
+        has: Letters that stand in it.
+        heads: Letters with which it begins, as the word after another.
+        inner: Such letters inside it, for a word may be two written as one.
+        needed: All letters on which it depends which phrases begin with it.
+        begun: Phrases that may begin with it: letters of which some begin the next word, letters of which some follow
+            anywhere, and the phrase.
+        chosen: Those of the needed letters that a text has to the phrases that may then begin, as far as remembered.
+    """
+
+    whole: tuple[_Entry, ...]
+    has: int
+    heads: int
+    inner: int
+    needed: int
+    begun: tuple[tuple[int, int, int], ...]
+    chosen: dict[int, tuple[_Tried, ...]]
 
 
 class PhraseSet:
     """Phrases that stand for keys, in groups, all searched in one pass.
 
     Args:
-        groups: Group to key to its phrases, in the notation above.
+        groups: Group to key to its phrases, in the notation of `phrase_notation`.
+        endings: The language's inflections: ending of a word to the pattern of its forms, the first that fits counts.
 
     Raises:
-        ValueError: A phrase is malformed.
+        ValueError: A phrase or an ending's pattern is malformed.
     """
 
-    def __init__(self, groups: Mapping[str, Mapping[str, Iterable[str]]]) -> None:
+    def __init__(self, groups: Mapping[str, Mapping[str, Iterable[str]]], endings: Mapping[str, str] = ENDINGS) -> None:
         self._groups = tuple(groups)
-        self._anywhere: list[tuple[str, _Entry]] = []
-        self._by_stem: dict[str, list[_Entry]] = {}
-        self._by_letters: dict[str, tuple[_Entry, ...]] = {}
+        self._entries: list[_Entry] = []
+        self._anywhere: list[tuple[int, _Entry, re.Pattern[str]]] = []
+        self._by_stem: dict[str, list[tuple[Start, int, bool]]] = {}
+        self._patterns: dict[str, re.Pattern[str]] = {}
+        self._bits: dict[str, int] = {"": 1}
+        self._known: dict[str, _Known] = {}
+        self._marks: set[str] = set()
+        for ending, forms in endings.items():
+            try:
+                re.compile(forms)
+            except re.error as error:
+                raise ValueError(f"ending {ending!r}: {forms!r}: {error}") from error
         for group, keys in groups.items():
             for key, phrases in keys.items():
                 for phrase in dict.fromkeys(phrases):
-                    self._add(group, key, phrase)
+                    self._add(group, key, phrase, compile_phrase(phrase, endings))
+        self._tokens = re.compile(rf"\w+|[{re.escape(''.join(sorted(self._marks)))}]" if self._marks else r"\w+")
 
-    def _add(self, group: str, key: str, phrase: str) -> None:
-        pattern, stems = compile_phrase(phrase)
-        entry = _Entry(group, key, phrase, pattern)
-        if None in stems:
-            self._anywhere.append((_literal(phrase), entry))
+    def _add(self, group: str, key: str, phrase: str, compiled: Phrase) -> None:
+        entry = _Entry(group, key, phrase, compiled.pattern)
+        if compiled.starts is None:
+            self._anywhere.append((self._bits_of(compiled.letters), entry, re.compile(compiled.pattern)))
             return
-        for stem in stems:
-            self._by_stem.setdefault(str(stem), []).append(entry)
+        for start in compiled.starts:
+            self._bits_of(start.needed)
+            self._bits_of(_next(start))
+            self._marks.update(some for some in (start.stem, *(start.follows or ())) if MARK.match(some))
+            self._by_stem.setdefault(start.stem, []).append((start, len(self._entries), compiled.single))
+        self._entries.append(entry)
 
-    def _candidates(self, letters: str) -> tuple[_Entry, ...]:
-        """Return the phrases that can begin with a word of these first letters, and remember them."""
-        stems = [letters[:length] for length in range(1, len(letters) + 1)]
-        candidates = tuple(dict.fromkeys(entry for stem in stems for entry in self._by_stem.get(stem, ())))
-        if len(self._by_letters) < MAX_REMEMBERED:
-            self._by_letters[letters] = candidates
-        return candidates
+    def _bits_of(self, letters: Iterable[str]) -> int:
+        """Return the bits of letters, new ones for new letters; where there are none, the one that all texts have."""
+        return sum(self._bits.setdefault(some, 1 << len(self._bits)) for some in set(letters) or ("",))
+
+    def _learn(self, word: str) -> _Known:
+        """Find out about a word or mark, and remember it."""
+        whole: dict[int, _Entry] = {}
+        begun: list[tuple[int, int, int]] = []
+        for length in range(min(len(word), STEM) + 1):
+            for start, number, single in self._by_stem.get(word[:length], ()):
+                pattern = self._compiled(start.word)
+                if single and pattern.fullmatch(word):
+                    whole[number] = self._entries[number]
+                elif not single and pattern.match(word):
+                    begun.append((self._bits_of(_next(start)), self._bits_of(start.needed), number))
+        bare = word.lstrip("_")
+        known = _Known(
+            tuple(whole.values()),
+            self._sum(_pieces(word, MOST_LETTERS)),
+            self._sum(NEXT + bare[:length] for length in range(1, STEM + 1)),
+            self._sum(NEXT + piece for piece in _pieces(word[1:], STEM)),
+            reduce(or_, (near | far for near, far, _ in begun), 0),
+            tuple(begun),
+            {},
+        )
+        if len(self._known) >= MAX_REMEMBERED:
+            self._known.clear()
+        self._known[word] = known
+        return known
+
+    def _sum(self, pieces: Iterable[str]) -> int:
+        """Return the bits of those pieces of a word on which phrases depend."""
+        return sum(self._bits[piece] for piece in set(pieces) if piece in self._bits)
+
+    def _compiled(self, pattern: str) -> re.Pattern[str]:
+        """Return a regular expression, compiled when first needed: a text needs few of them."""
+        compiled = self._patterns.get(pattern)
+        if compiled is None:
+            compiled = self._patterns[pattern] = re.compile(pattern)
+        return compiled
+
+    def _choose(self, known: _Known, letters: int) -> tuple[_Tried, ...]:
+        """Return the phrases that a word may begin in a text with these of the letters that it needs."""
+        numbers = {number for near, far, number in known.begun if near & letters and far & letters}
+        entries = (self._entries[number] for number in sorted(numbers))
+        chosen = tuple((e.group, e.key, e.phrase, self._compiled(e.pattern).match) for e in entries)
+        if len(known.chosen) < MAX_CHOSEN:
+            known.chosen[letters] = chosen
+        return chosen
 
     def find_all(self, text: str) -> dict[str, list[Match]]:
         """Return, group by group, the places of every phrase in a folded text, overlapping ones too, in order."""
         found: dict[str, list[Match]] = {group: [] for group in self._groups}
-        known = self._by_letters
-        for word in WORD.finditer(text):
-            start, letters = word.start(), word[0][:STEM]
-            candidates = known.get(letters)
-            if candidates is None:
-                candidates = self._candidates(letters)
-            for group, key, phrase, pattern in candidates:
-                match = pattern.match(text, start)
-                if match and match.end() > start:
-                    found[group].append(Match(start, match.end(), key, phrase))
-        for literal, (group, key, phrase, pattern) in self._anywhere:
-            if literal in text:
+        later, heads = 1, 0
+        for word in reversed(list(self._tokens.finditer(text))):
+            known = self._known.get(word[0]) or self._learn(word[0])
+            start, end = word.span()
+            for group, key, phrase, _ in known.whole:
+                found[group].append(Match(start, end, key, phrase))
+            later |= known.has
+            if known.needed:
+                letters = (later | heads | known.inner) & known.needed
+                chosen = known.chosen.get(letters)
+                for group, key, phrase, match in self._choose(known, letters) if chosen is None else chosen:
+                    place = match(text, start)
+                    if place and place.end() > start:
+                        found[group].append(Match(start, place.end(), key, phrase))
+            heads = known.heads
+        for needed, (group, key, phrase, _), pattern in self._anywhere:
+            if needed & later:
                 found[group] += [Match(*m.span(), key, phrase) for m in pattern.finditer(text) if m.end() > m.start()]
         for matches in found.values():
-            matches.sort(key=_order)
+            if len(matches) > 1:
+                matches.sort(key=_order)
         return found
+
+
+def _next(start: Start) -> list[str]:
+    """Return the letters with which the word after a start begins, told from letters that follow anywhere."""
+    return [NEXT + letters for letters in start.follows or ()]
+
+
+def _pieces(word: str, most: int) -> set[str]:
+    """Return all stretches of a word up to a length."""
+    return {word[i:j] for i in range(len(word)) for j in range(i + 1, min(i + most, len(word)) + 1)}
 
 
 def _order(match: Match) -> tuple[int, int, str, str]:
@@ -259,12 +219,30 @@ def _order(match: Match) -> tuple[int, int, str, str]:
 
 
 def longest(matches: Iterable[Match]) -> list[Match]:
-    """Drop matches that overlap a longer one; of equally long ones the first stays, and all with its very place."""
+    """Drop matches that overlap a longer one; of equally long ones the first stays, and others with its very place.
+
+    Of matches with the same place, those stay whose phrases spell out most: a German `milzvene` goes before `milz*`.
+    """
     kept: list[Match] = []
-    for match in sorted(matches, key=lambda m: (m.start - m.end, m.start)):
-        if all(
-            match.end <= other.start or match.start >= other.end or (match.start, match.end) == (other.start, other.end)
-            for other in kept
-        ):
+    for match in sorted(matches, key=_length):
+        start, end = match[:2]
+        for other in kept:
+            same = other[0] == start and other[1] == end
+            if start < other[1] and other[0] < end and not (same and _spelled(other) == _spelled(match)):
+                break
+        else:
             kept.append(match)
-    return sorted(kept, key=lambda match: match.start)
+    return sorted(kept, key=_start)
+
+
+def _length(match: Match) -> tuple[int, int, int]:
+    return match[0] - match[1], match[0], -_spelled(match)
+
+
+def _spelled(match: Match) -> int:
+    """How many letters of the match its phrase spells out: all, or those beside an asterisk."""
+    return len(match[3]) - 1 if "*" in match[3] else match[1] - match[0]
+
+
+def _start(match: Match) -> int:
+    return match[0]

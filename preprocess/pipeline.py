@@ -4,16 +4,16 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from preprocess.archive_plan import ArchivePlan, verifying
-from preprocess.archive_run import Progress, Run, Tally, open_run, prepare_run, write_text
+from preprocess.archive_run import Progress, Run, Tally, open_run, prepare_run, text_counts, write_text
 from preprocess.identity import save_key, write_id_map
 from preprocess.plan import Tasks, already_ended
 from preprocess.run_options import PreprocessOptions, build_network, check_segmenter, describe_network
-from preprocess.run_tables import write_tables
+from preprocess.run_tables import rebuild_manifest, write_tables
 from preprocess.runner import Children, run_tasks
 from preprocess.store_place import StorePath, store_place
 
@@ -33,6 +33,7 @@ class RunSummary:
         failed: Studies that are not in the store.
         reasons: Reason to number of failed studies.
         unreadable: Files and folders of the archive that the file system refused to read.
+        links: What links reports and studies, or why a report is not read, to how many there are.
     """
 
     patients: int
@@ -43,6 +44,7 @@ class RunSummary:
     failed: int
     reasons: Mapping[str, int]
     unreadable: int = 0
+    links: Mapping[str, int] = field(default_factory=dict)
 
 
 def preprocess_archive(
@@ -74,12 +76,13 @@ def preprocess_archive(
             save_key(run.places.key, run.naming.key)
             write_id_map(run.places.ids, (study.identifiers for study in plan.studies))
         summary, children = _do_missing(run, asked, plan, progress)
-        replaced = write_text(run, plan) if whole else {}
-    if whole:
-        counts: dict[str, Any] = {**asdict(summary), "other_files": plan.archive.other_files}
-        counts |= {"children": asdict(children), "identifiers_replaced": replaced}
-        write_tables(run.settings, counts=counts, seconds=time.perf_counter() - start)
-    return summary
+        if not whole:
+            return summary
+        text = write_text(run, plan, rebuild_manifest(run.settings))
+    counts: dict[str, Any] = {**asdict(summary), "other_files": plan.archive.other_files}
+    counts |= {"children": asdict(children), **text_counts(text)}
+    write_tables(run.settings, counts=counts, seconds=time.perf_counter() - start)
+    return summary if text is None else replace(summary, links=text.links)
 
 
 def _do_missing(

@@ -15,11 +15,13 @@ class PrivatePlaces:
         key: Secret key of the pseudonyms.
         ids: Map from pseudonyms to identifiers.
         index: Index of the archive.
+        answers: What a language model answered about reports.
     """
 
     key: Path
     ids: Path
     index: Path
+    answers: Path
 
 
 def private_places(out: StorePath, key_file: Path | str | None = None) -> PrivatePlaces:
@@ -42,4 +44,5 @@ def private_places(out: StorePath, key_file: Path | str | None = None) -> Privat
             "on this machine's disk"
         )
     name = out.resolve().name if isinstance(out, Path) else out.name
-    return PrivatePlaces(key, key.with_name(f"{name}.ids.csv"), key.with_name(f"{name}.index.sqlite"))
+    beside = (key.with_name(f"{name}.{ending}") for ending in ("ids.csv", "index.sqlite", "answers.sqlite"))
+    return PrivatePlaces(key, *beside)

@@ -1,4 +1,4 @@
-"""Side and size of a mentioned finding, read from its clause."""
+"""Side and size of a mentioned finding, read from its clause, and sizes that define one."""
 
 import re
 from collections.abc import Iterable
@@ -10,6 +10,7 @@ SIZE = re.compile(
     r"(?:\s*(?:mm|cm)?\s*[x\u00d7*]\s*(?P<third>\d+(?:[.,]\d+)?))?\s*-?\s*(?P<unit>mm|cm)\b"
 )
 MAX_SIZE_MM = 600.0
+WORD = re.compile(r"[^\W\d_]{3,}")
 
 
 def size_mm(folded: str, clause: tuple[int, int], mention: tuple[int, int]) -> float | None:
@@ -22,6 +23,14 @@ def size_mm(folded: str, clause: tuple[int, int], mention: tuple[int, int]) -> f
         if 0 < size <= MAX_SIZE_MM and (best is None or distance < best[0]):
             best = (distance, round(size, 2))
     return None if best is None else best[1]
+
+
+def measured_mm(folded: str, clause: tuple[int, int], place: int) -> float | None:
+    """Return the largest diameter in mm of the measurement that follows `place` directly in its clause, if one does."""
+    match = SIZE.search(folded, place, clause[1])
+    if match is None or WORD.search(folded, place, match.start()):
+        return None
+    return size_mm(folded, match.span(), match.span())
 
 
 def side(clause: tuple[int, int], mention: tuple[int, int], sides: Iterable[Match]) -> str | None:

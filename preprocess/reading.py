@@ -2,6 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPart:
+    """One of the texts that speak of a study.
+
+    Attributes:
+        text: Verbatim; an empty one says nothing.
+        kind: A report, or an addendum to what stands before it: what an addendum states of a finding overrides what
+            was said of the same finding earlier.
+    """
+
+    text: str
+    kind: Literal["report", "addendum"] = "report"
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,10 +25,11 @@ class ReadSentence:
 
     Attributes:
         index: Position in the report, from 0.
-        section: findings, impression, history, technique, comparison or other.
+        section: findings, impression, history, technique, comparison, addendum or other.
         text: The sentence, verbatim.
         anatomies: Anatomies that it speaks of, by name, carried over or collectively.
-        matched: It names an anatomy, a finding, or a known place outside all anatomies.
+        matched: By the rules it names an anatomy, a finding, or a known place outside all anatomies.
+        unread: Its clauses about which neither the rules nor a language model know anything.
     """
 
     index: int
@@ -21,6 +37,7 @@ class ReadSentence:
     text: str
     anatomies: tuple[str, ...]
     matched: bool
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +47,12 @@ class AnatomyReading:
     Attributes:
         status: normal, abnormal, uncertain, unmentioned or removed.
         text: Its verbatim clauses, joined by one space.
+        source: Who read the status: rule, or model where the rules alone would have another.
     """
 
     status: str
     text: str
+    source: str = "rule"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +67,8 @@ class Evidence:
         size_mm: Largest diameter in mm, or None.
         index: Index of the sentence.
         rule: The phrase that matched and the cue that decided.
+        overridden: An addendum states the finding anew, so that this mention no longer counts.
+        source: Who read it: rule or model (then `rule` names the model).
     """
 
     anatomy: str | None
@@ -57,6 +78,8 @@ class Evidence:
     size_mm: float | None
     index: int
     rule: str
+    overridden: bool = False
+    source: str = "rule"
 
 
 @dataclass(frozen=True, slots=True)

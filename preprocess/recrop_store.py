@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.archive_plan import ArchivePlan, verifying
-from preprocess.archive_run import Progress, Run, Tally, open_run, prepare_run, write_text
+from preprocess.archive_run import Progress, Run, Tally, open_run, prepare_run, text_counts, write_text
 from preprocess.errors import InputError, Reason
 from preprocess.pieces import Piece
 from preprocess.plan import PlannedStudy, Tasks, already_ended
 from preprocess.recrop import RECROP_STUDY, Recropped
 from preprocess.run_options import RunOptions, build_settings
-from preprocess.run_tables import write_tables
+from preprocess.run_tables import rebuild_manifest, write_tables
 from preprocess.runner import Children, run_tasks
 from preprocess.segmenters import segmenters_by_study
 from preprocess.store_place import StorePath, store_place
@@ -95,12 +95,13 @@ def recrop_store(
     start = time.perf_counter()
     with open_run(run, progress) as plan:
         summary, tally, children = _do_missing(run, plan, groups, progress)
-        replaced = write_text(run, plan) if asked.shard is None else {}
-    if asked.shard is None:
-        counts: dict[str, Any] = {**asdict(summary), "children": asdict(children), "identifiers_replaced": replaced}
-        rows = [{"study": one.study_id, "reason": one.reason, "message": one.message} for one in tally.failures]
-        counts["not_recropped"] = rows
-        write_tables(run.settings, counts=counts, seconds=time.perf_counter() - start, leave_damaged=True)
+        if asked.shard is not None:
+            return summary
+        text = write_text(run, plan, rebuild_manifest(run.settings, leave_damaged=True))
+    counts: dict[str, Any] = {**asdict(summary), "children": asdict(children), **text_counts(text)}
+    rows = [{"study": one.study_id, "reason": one.reason, "message": one.message} for one in tally.failures]
+    counts["not_recropped"] = rows
+    write_tables(run.settings, counts=counts, seconds=time.perf_counter() - start)
     return summary
 
 

@@ -1,179 +1,194 @@
-"""Read a table of reports as hospitals export them, and link its rows to studies."""
+"""Read a table of reports as hospitals export them."""
 
-import csv
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from preprocess.errors import InputError
+from preprocess.known_identifiers import LONGEST_NAME, read_day
+from preprocess.report_file import open_rows
+from preprocess.text_spool import TextSpool
 
-ENCODINGS = ("utf-8-sig", "cp1252", "latin-1")
-DELIMITERS = ",;\t|"
-SNIFFED_CHARACTERS = 65_536
-LINKED, ROWS_JOINED, EMPTY_TEXT, NO_STUDY, NO_ID = "linked", "rows joined", "empty text", "no study", "no id"
+LINKED, ROWS_JOINED, EMPTY_TEXT, NO_ID = "linked", "rows joined", "empty text", "no id"
+DEFAULT_COLUMNS = {
+    "patient_id": "patient_id",
+    "report_id": "report_id",
+    "day": "study_date",
+    "time": "report_time",
+    "status": "report_status",
+}
+"""What else is read of a report, to the column in which it stands unless another is named."""
+LEADING = ("report_id", "link_id", "patient_id", "day", "time", "status", "order", "place", "empty", "reason")
+KEPT_VALUES = 10_000
+COMPACT = re.compile(r"^(\d{8})(\d{4})")
+CLOCK = re.compile(r"\s(\d{1,2}):(\d{2})(?::(\d{2}))?(?:\.\d+)?\s*(?:([aApP])\.?[mM]|$|\s)")
 
 
-def read_report_table(
+@dataclass(frozen=True)
+class Reports:
+    """Reports as a table of what is known of them, and their texts apart, which may be larger than the memory.
+
+    Attributes:
+        table: One row a report, in the order of the file: report_id, link_id (as in `id_column`), patient_id (None
+            where unknown), day, time and status (empty where unknown), order (number of the report's first row in the
+            file), place (number of its text), empty (whether there is none), reason (linked, rows joined, empty text
+            or no id), and the file's other columns as in the report's first row, without what is longer than an
+            identifier. Values are strings as they stand in the file.
+        texts: The texts.
+    """
+
+    table: pd.DataFrame
+    texts: TextSpool
+
+
+def read_reports(
     path: str | Path,
     *,
     id_column: str = "study_id",
     text_column: str = "report_text",
     patient_column: str | None = "patient_id",
-) -> pd.DataFrame:
+    report_column: str | None = "report_id",
+    date_column: str | None = "study_date",
+    time_column: str | None = "report_time",
+    status_column: str | None = "report_status",
+) -> Reports:
     """Read reports from CSV (comma, semicolon, tab; UTF-8 with or without mark, Windows-1252) or Parquet.
 
-    Rows with the same id are one report: their texts are joined by a line break in the order of the file.
+    Rows with the same ids, time and status are one report: their texts are joined by a line break in the order of the
+    file. The columns from `patient_column` on need not be there: None, or the default where the table has none, leaves
+    unknown what they would say.
 
     Args:
         path: The table.
-        id_column: Column with the report's (or study's) key.
+        id_column: Column with the key of the report's study, as its accession number; several keys are separated by a
+            semicolon or a bar.
         text_column: Column with the free text.
-        patient_column: Column with the patient's id; None, or the default where the table has none, leaves patients
-            unknown.
-
-    Returns:
-        One row a report, in the order of the file: report_id, patient_id (None where unknown), text, reason (linked,
-        rows joined, empty text or no id), and the table's other columns as in the report's first row. Values are
-        strings as they stand in the file.
+        patient_column: Column with the patient's id.
+        report_column: Column with the report's own id; by default the study's key stands for it.
+        date_column: Column with the day of the examination.
+        time_column: Column with the day or time at which the report was written or signed.
+        status_column: Column that tells final reports, preliminary ones and addenda apart.
 
     Raises:
         InputError: The file is missing, unreadable or empty, or a column does not exist; the message names those that
         do.
     """
     path = Path(path)
-    table = _read_table(path)
-    wanted = [id_column, text_column]
-    if patient_column is not None and (patient_column in table.columns or patient_column != "patient_id"):
-        wanted.append(patient_column)
-    for column in wanted:
-        if column not in table.columns:
-            raise InputError(f"{path}: no column {column!r}; its columns: {', '.join(map(repr, table.columns))}")
-    reports = table.copy()
-    reports["report_id"] = table[id_column].map(_as_text)
-    reports["text"] = table[text_column].map(_as_text)
-    known = patient_column in wanted
-    reports["patient_id"] = [(_as_text(v) or None) for v in table[patient_column]] if known else None
-    renamed = {id_column, text_column, patient_column} - {"report_id", "text", "patient_id"}
-    return _join_rows(reports.drop(columns=[column for column in renamed if column in reports.columns]))
-
-
-def _join_rows(reports: pd.DataFrame) -> pd.DataFrame:
-    """Join the rows of one id, keep those without id apart, and say what happened in `reason`."""
-    rows: dict[str, dict[Any, Any]] = {}
-    for number, row in enumerate(reports.to_dict("records")):
-        key = str(row["report_id"]) or f"\0{number}"
-        if key not in rows:
-            rows[key] = {**{str(name): value for name, value in row.items()}, "reason": LINKED}
-            continue
-        first = rows[key]
-        first["text"] = "\n".join(part for part in (str(first["text"]), str(row["text"])) if part)
-        first["patient_id"] = next((p for p in (first["patient_id"], row["patient_id"]) if isinstance(p, str)), None)
-        first["reason"] = ROWS_JOINED
-    for row in rows.values():
-        if not str(row["text"]).strip():
-            row["reason"] = EMPTY_TEXT
-        if not row["report_id"]:
-            row["reason"] = NO_ID
-    leading = ["report_id", "patient_id", "text", "reason"]
-    others = [column for column in reports.columns if column not in leading]
-    joined = pd.DataFrame(list(rows.values()), columns=[*leading, *others])
-    patients = [p if isinstance(p, str) else None for p in joined["patient_id"]]
-    joined["patient_id"] = pd.Series(patients, index=joined.index, dtype=object)
-    return joined
-
-
-def link_reports(reports: pd.DataFrame, studies: Mapping[str, Iterable[str]]) -> pd.DataFrame:
-    """Link reports to studies by any of a study's keys.
-
-    Args:
-        reports: As `read_report_table` gives them.
-        studies: Study id to the keys under which its report may be found, the preferred first.
-
-    Returns:
-        `reports` with study_id (None where no study has the report's id among its keys) and key (the one that fit);
-        reason says why not.
-    """
-    owners: dict[str, str] = {}
-    for study_id, keys in sorted(studies.items()):
-        for key in keys:
-            if key:
-                owners.setdefault(str(key).strip(), study_id)
-    found = [owners.get(report_id) for report_id in reports["report_id"]]
-    linked = reports.copy()
-    linked["study_id"] = pd.Series(found, index=reports.index, dtype=object)
-    fitting = [key if study_id else None for key, study_id in zip(reports["report_id"], found, strict=True)]
-    linked["key"] = pd.Series(fitting, index=reports.index, dtype=object)
-    linked["reason"] = [
-        NO_STUDY if study_id is None and reason != NO_ID else reason
-        for study_id, reason in zip(found, reports["reason"], strict=True)
-    ]
-    return linked
-
-
-def _as_text(value: object) -> str:
-    """A cell as text: numbers without a false ".0", nothing for missing."""
-    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    if path.suffix.lower() in (".parquet", ".pq"):
-        try:
-            table = pd.read_parquet(path)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: cannot be read as Parquet: {_one_line(error)}") from error
-    else:
-        table = _read_csv(path)
-    if table.empty:
+    names, rows = open_rows(path)
+    columns = (patient_column, report_column, date_column, time_column, status_column)
+    named = {"link_id": id_column, "text": text_column}
+    for ours, column in zip(DEFAULT_COLUMNS, columns, strict=True):
+        if column is not None and (column in names or column != DEFAULT_COLUMNS[ours]):
+            named[ours] = column
+    for column in named.values():
+        if column not in names:
+            raise InputError(f"{path}: no column {column!r}; its columns: {', '.join(map(repr, names))}")
+    places = {ours: names.index(column) for ours, column in named.items()}
+    others = {
+        f"{name}_as_given" if name in LEADING else name: place
+        for place, name in enumerate(names)
+        if name not in named.values()
+    }
+    gathered = _Gathered(places, others)
+    for row in rows:
+        gathered.add(row)
+    if not gathered.rows:
         raise InputError(f"{path}: the table has no rows")
-    return table.rename(columns=lambda name: str(name).strip())
+    return gathered.reports()
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    """Read delimited text whose encoding and delimiter are found by trying."""
+def read_report_table(path: str | Path, **columns: Any) -> pd.DataFrame:
+    """Read reports into one table with a column text; see `read_reports`, as for the columns."""
+    reports = read_reports(path, **columns)
+    table = reports.table.copy()
+    table.insert(list(table.columns).index("patient_id") + 1, "text", list(reports.texts))
+    return table
+
+
+def read_time(text: str) -> datetime | None:
+    """A day, with the time of day if it is given, as databases, DICOM, Germans or Americans write it; else None."""
     try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {_one_line(error)}") from error
-    encoding = next(name for name in ENCODINGS if _decodes(raw, name))
-    text = raw.decode(encoding)
-    if not text.strip():
-        raise InputError(f"{path}: the file is empty")
-    if "\0" in text:
-        raise InputError(f"{path}: not a text table (it contains null bytes)")
-    header = text.lstrip().split("\n", 1)[0]
-    delimiter = max(DELIMITERS, key=lambda mark: (_outside_quotes(header, mark), -DELIMITERS.index(mark)))
-    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
-    rows = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter))
-    rows = [row for row in rows if row]
-    names, body = rows[0], rows[1:]
-    uneven = next((number for number, row in enumerate(body, start=2) if len(row) > len(names)), None)
-    if uneven is not None:
-        raise InputError(
-            f"{path}: row {uneven} has {len(body[uneven - 2])} fields, the header {len(names)}; "
-            f"is a text with {delimiter!r} not quoted?"
-        )
-    return pd.DataFrame([row + [""] * (len(names) - len(row)) for row in body], columns=names)
+        return datetime.fromisoformat(COMPACT.sub(r"\1T\2", text)).replace(tzinfo=None)
+    except ValueError:
+        spaced = text.replace(",", " ")
+    day = read_day(spaced.split(" ")[0])
+    if day is None:
+        return None
+    clock = CLOCK.search(spaced)
+    if clock is None:
+        return datetime.combine(day, time())
+    hour, minute, second = (int(part or 0) for part in clock.groups()[:3])
+    if clock[4]:
+        hour = hour % 12 + (12 if clock[4] in "pP" else 0)
+    in_range = hour < 24 and minute < 60 and second < 60
+    return datetime.combine(day, time(hour, minute, second) if in_range else time())
 
 
-def _outside_quotes(header: str, mark: str) -> int:
-    return sum(part.count(mark) for part in header.split('"')[::2])
+class _Gathered:
+    """Reports while a file is read: rows with the same ids, time and status are one."""
 
+    def __init__(self, places: dict[str, int], others: dict[str, int]) -> None:
+        self.rows = 0
+        self._places = places
+        self._others = others
+        self._columns: dict[str, list[Any]] = {name: [] for name in ("link_id", *DEFAULT_COLUMNS, "order", *others)}
+        self._texts = TextSpool()
+        self._known: dict[str, dict[str, str]] = {name: {} for name in ("day", "time", "status", *others)}
+        self._first: dict[tuple[str, ...], int] = {}
+        self._joined: set[int] = set()
+        self._empty: set[int] = set()
 
-def _decodes(raw: bytes, encoding: str) -> bool:
-    try:
-        raw.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
+    def add(self, row: Sequence[str]) -> None:
+        """Add a row of the file."""
+        found = {name: self._once(name, row[place]) for name, place in self._places.items() if name != "text"}
+        if found.get("report_id", "") in ("", found["link_id"]):
+            found["report_id"] = found["link_id"]
+        text, order = row[self._places["text"]], self.rows
+        self.rows += 1
+        identity = tuple(found.get(name, "") for name in ("report_id", "link_id", "time", "status"))
+        place = self._first.setdefault(identity, len(self._texts)) if identity[0] else len(self._texts)
+        if place < len(self._texts):
+            self._join(place, text, found.get("patient_id", ""))
+            return
+        self._texts.append(text)
+        if not text:
+            self._empty.add(place)
+        for name in ("link_id", *DEFAULT_COLUMNS):
+            self._columns[name].append(found.get(name, ""))
+        self._columns["order"].append(order)
+        for name, other in self._others.items():
+            self._columns[name].append(self._once(name, row[other]) if len(row[other]) <= LONGEST_NAME else "")
 
+    def reports(self) -> Reports:
+        """What was read."""
+        table = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in self._columns.items()})
+        table["patient_id"] = pd.Series([value or None for value in self._columns["patient_id"]], dtype=object)
+        table["order"] = table["order"].astype("int64")
+        table["place"] = range(len(table))
+        table["empty"] = [place in self._empty for place in table["place"]]
+        table["reason"] = list(map(self._reason, table["link_id"], table["place"]))
+        return Reports(table[[*LEADING, *self._others]], self._texts)
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    def _join(self, place: int, text: str, patient: str) -> None:
+        self._joined.add(place)
+        if text:
+            self._texts.extend(place, text)
+            self._empty.discard(place)
+        self._columns["patient_id"][place] = self._columns["patient_id"][place] or patient
+
+    def _reason(self, key: str, place: int) -> str:
+        if not key:
+            return NO_ID
+        return EMPTY_TEXT if place in self._empty else ROWS_JOINED if place in self._joined else LINKED
+
+    def _once(self, name: str, value: str) -> str:
+        """One object for equal values of a column that repeats itself, such as a day."""
+        known = self._known.get(name)
+        if known is None:
+            return value
+        return known.setdefault(value, value) if len(known) < KEPT_VALUES else known.get(value, value)

@@ -10,7 +10,10 @@ from typing import Any, get_args
 from preprocess.decisions import read_decisions
 from preprocess.errors import InputError
 from preprocess.index_refresh import RefreshMode
+from preprocess.language import AUTO
 from preprocess.limits import DEFAULT_SECONDS, Limits
+from preprocess.local_model import BATCH
+from preprocess.model_reading import CONFIDENCE
 from preprocess.plan import StudyIds
 from preprocess.report_reader import AbnormalRule
 from preprocess.segment import describe_segmenter
@@ -40,7 +43,16 @@ class RunOptions:
         reports: Table of reports (csv or parquet). It names the patients that the images do not.
         id_column: Column of the study's key in `reports`.
         text_column: Column of the report.
-        patient_column: Column of the patient; need not be there.
+        patient_column: Column of the patient; need not be there, as the next four.
+        report_column: Column of the report's own id.
+        date_column: Column of the day of the examination, by which with the patient reports without key are linked.
+        time_column: Column of the time of the report: the latest counts.
+        status_column: Column that tells final reports, preliminary ones and addenda apart.
+        language: Of the reports: `auto` (each its own), `en`, `de`, or a folder of words.
+        language_model: Folder of a language model that is asked about clauses which the rules leave unmatched.
+        language_model_device: See `model_reading.ModelOptions`, as for the next two.
+        language_model_batch: Clauses asked at once.
+        language_model_confidence: Answers of less are not used.
         abnormal_rule: Which statement makes an anatomy abnormal.
         deidentify: Remove identifiers from the reports' texts before they are read; by default with pseudonyms.
         study_id: `pseudonym` (keyed hash) or `keep`.
@@ -70,6 +82,15 @@ class RunOptions:
     id_column: str = "study_id"
     text_column: str = "report_text"
     patient_column: str = "patient_id"
+    report_column: str = "report_id"
+    date_column: str = "study_date"
+    time_column: str = "report_time"
+    status_column: str = "report_status"
+    language: str | Path = AUTO
+    language_model: str | Path | None = None
+    language_model_device: str = "cpu"
+    language_model_batch: int = BATCH
+    language_model_confidence: float = CONFIDENCE
     abnormal_rule: AbnormalRule = "any"
     deidentify: bool | None = None
     study_id: StudyIds = "pseudonym"

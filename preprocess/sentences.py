@@ -15,7 +15,13 @@ EDGE = re.compile(
     r"^[\s\"*\u2022\u00b7\u25cf\u25aa\u25e6\u2023\u00bb>\u2713\u2013\u2014\u201c\u201d\u201f\u00ab.,;:\-]+"
 )
 NUMBERED = re.compile(r"^\(?\d{1,2}[.)]\s+(?=\D)")
-TRAILING = re.compile(r"[\s\"\u2022\u201c\u201d\u201f\u00ab*]+$")
+CLOSING = tuple('"*\u2022\u201c\u201d\u201f\u00ab')
+TRAILING = re.compile(rf"[\s{''.join(CLOSING)}]+$")
+ENDER_GAP = r"\.?\s*"
+ROMAN = re.compile(r"[^\W\d_]{3,} [IVX]$")
+"""The end of a sentence's last words "... in segment V", where a single letter before a stop abbreviates nothing."""
+
+LAST_WORD = re.compile(r"[\w.]*\Z")
 MAX_PARENTHESIS = 240
 MIN_PLAIN = 2
 MAX_SENTENCE = 1200
@@ -61,6 +67,7 @@ class SentenceRules:
         header_pattern: Finds a header.
         header_sections: Header to the section that it opens.
         summary_bullets: Marks that, after plain sentences, open the summary of a report without headers.
+        enders: Finds, behind a word, an abbreviation that ends a sentence where a capital follows ("Liver o. B.").
     """
 
     abbreviations: frozenset[str]
@@ -68,6 +75,7 @@ class SentenceRules:
     header_pattern: re.Pattern[str]
     header_sections: Mapping[str, str]
     summary_bullets: str
+    enders: re.Pattern[str] = re.compile("(?!)")
 
 
 def build_sentence_rules(
@@ -75,13 +83,14 @@ def build_sentence_rules(
     abbreviations: Sequence[str],
     continuing: Sequence[str],
     summary_bullets: str = "",
+    enders: Sequence[str] = (),
 ) -> SentenceRules:
     """Compile a language's rules; a header opens a line or sentence and stands before a colon or alone."""
     sections = {" ".join(name.lower().split()): section for section, names in headers.items() for name in names}
     names = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in sorted(sections, key=len, reverse=True))
     pattern = re.compile(
-        r"(?P<lead>\A|\n|(?<=[.!?\"])\s|(?<=[.!?\"]))(?P<space>[ \t\r*#_]*)"
-        rf"(?P<name>{names or '(?!)'})(?P<tail>[ \t*_]*(?:[:;]|(?:-|\u2013)\s|(?=\r?\n)))",
+        r"(?:\A|\n|[.!?\"]\s?)[ \t\r*#_]*"
+        rf"(?P<name>{names or '(?!)'})[ \t*_]*(?:[:;]|(?:-|\u2013)\s|(?=\r?\n))",
         re.IGNORECASE,
     )
     return SentenceRules(
@@ -90,6 +99,9 @@ def build_sentence_rules(
         pattern,
         sections,
         summary_bullets,
+        re.compile(
+            rf"\b(\w+)\W+(?:{'|'.join(ENDER_GAP.join(map(re.escape, e.split('.'))) for e in enders) or '(?!)'})$", re.I
+        ),
     )
 
 
@@ -104,13 +116,27 @@ def split_sentences(text: str, rules: SentenceRules) -> list[Sentence]:
     sentences: list[Sentence] = []
     quoted = None if headers else _summary(text, spans, rules)
     for start, end in spans:
-        opened = [h for h in headers if start <= h[0] < end]
+        opened, stop = _leading([h for h in headers if start <= h[0] < end], text, start, end)
         body = max([start, *(h[1] for h in opened)])
         section = _section_at(text, start if not opened else opened[-1][0], headers, quoted)
-        content, listed = _trim(text[body:end])
+        content, listed = _trim(text[body:stop])
         listed = listed or bool(opened) or "\n" in text[max(0, start - 1) : body + 1]
         sentences.append(Sentence(len(sentences), section, content, start, end, listed))
     return sentences
+
+
+def _leading(
+    headers: Sequence[tuple[int, int, str]], text: str, start: int, end: int
+) -> tuple[list[tuple[int, int, str]], int]:
+    """Return the headers before a stretch's words, and where the words end: at a bare header behind them, if any."""
+    leading: list[tuple[int, int, str]] = []
+    body = start
+    for header in headers:
+        if any(char.isalnum() for char in text[body : header[0]]):
+            return leading, header[0]
+        leading.append(header)
+        body = header[1]
+    return leading, end
 
 
 def _limited(text: str, bounds: Sequence[int]) -> list[int]:
@@ -134,7 +160,7 @@ def _section_at(text: str, place: int, headers: Sequence[tuple[int, int, str]], 
     told = any(section == "findings" for _, _, section in headers)
     if before:
         start, body, section = before[-1]
-        line = text[body:place].strip()
+        line = text[body:place].lstrip()
         if section in ASIDE and not told and start != place and ("\n" in line or "." in line):
             return "findings"
         return section
@@ -154,12 +180,13 @@ def _summary(text: str, spans: Sequence[tuple[int, int]], rules: SentenceRules) 
 def _trim(piece: str) -> tuple[str, bool]:
     """Return the piece without bullet, list number and blanks, and whether it had a bullet or number."""
     content = piece.strip()
-    bare = EDGE.sub("", content)
+    edge = EDGE.match(content)
+    bare = content[edge.end() :] if edge else content
     listed = content[:1] in BULLETS if content else False
     numbered = NUMBERED.match(bare)
     if numbered:
         bare, listed = bare[numbered.end() :], True
-    return TRAILING.sub("", bare), listed
+    return TRAILING.sub("", bare) if bare[-1:] in CLOSING else bare, listed
 
 
 def _merge_empty(
@@ -195,7 +222,13 @@ def _boundaries(text: str, rules: SentenceRules) -> list[int]:
         elif mark["bullet"]:
             if _is_bullet(text, mark.start()):
                 found.append(mark.start())
-        elif mark["glued"] or (not _in_parenthesis(text, mark.start()) and _ends_sentence(text, mark, rules)):
+        elif mark["glued"]:
+            if (
+                re.split(r"[^\w.]+", text[max(0, mark.start() - 40) : mark.start()])[-1].lower()
+                not in rules.abbreviations
+            ):
+                found.append(place)
+        elif not _in_parenthesis(text, mark.start()) and _ends_sentence(text, mark, rules):
             found.append(place)
     return found
 
@@ -232,8 +265,9 @@ def _breaks_line(text: str, place: int, following: int, rules: SentenceRules) ->
 
 def _in_parenthesis(text: str, place: int) -> bool:
     """Whether `place` lies inside brackets opened shortly before and closed soon after on the same line."""
-    before = text[max(0, place - MAX_PARENTHESIS) : place].rsplit("\n", 1)[-1]
-    if before.rfind("(") <= before.rfind(")"):
+    first = max(0, place - MAX_PARENTHESIS)
+    opened = text.rfind("(", first, place)
+    if opened < 0 or text.find(")", opened, place) >= 0 or text.find("\n", opened, place) >= 0:
         return False
     after = text[place : place + MAX_PARENTHESIS].split("\n", 1)[0]
     closing = after.find(")")
@@ -248,7 +282,12 @@ def _ends_sentence(text: str, mark: re.Match[str], rules: SentenceRules) -> bool
     if mark["stop"].rstrip(")]") != ".":
         return not following.islower() or (not mark["stop"].startswith("..") and "?" not in mark["stop"])
     before = text[max(0, mark.start() - 40) : mark.start()]
-    word = re.split(r"[^\w.]+", before)[-1].lower()
+    ender = rules.enders.search(before)
+    if ROMAN.search(before) or (ender and ender[1].lower() not in rules.continuing):
+        return not following.islower()
+    if following.isupper() and _next_word(text, mark.end()) in rules.continuing:
+        return True
+    word = LAST_WORD.findall(before)[0].lower()
     if word in rules.abbreviations or (len(word) == 1 and word.isalpha()):
         return False
     if word.isdigit() and len(word) <= 2 and _opens_item(before, len(word)):
@@ -256,6 +295,11 @@ def _ends_sentence(text: str, mark: re.Match[str], rules: SentenceRules) -> bool
     if following.islower():
         return len(word) > 2 and not word.isdigit()
     return True
+
+
+def _next_word(text: str, place: int) -> str:
+    word = re.match(r"\W*(\w+)", text[place : place + 40])
+    return word[1].lower() if word else ""
 
 
 def _opens_item(before: str, digits: int) -> bool:

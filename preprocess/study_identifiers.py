@@ -12,6 +12,7 @@ import pydicom
 
 from preprocess.known_identifiers import NOTHING_KNOWN, KnownIdentifiers, identifiers_of_row, read_day
 from preprocess.readers_dicom import DECODE_ERRORS
+from preprocess.report_links import split_keys
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +46,13 @@ def known_of_reports(
     with ThreadPoolExecutor(READERS) as pool:
         headers = dict(zip(wanted, pool.map(lambda study: identifiers_of_file(files[study]), wanted), strict=True))
     known: list[KnownIdentifiers] = []
-    for row in reports.to_dict("records"):
-        study = row["study_id"] if isinstance(row["study_id"], str) else ""
-        own = KnownIdentifiers(numbers=tuple(key for key in keys.get(study, ()) if key))
-        table = identifiers_of_row({str(column): value for column, value in row.items() if column != "study_id"})
+    names = [str(name) for name in reports.columns if name != "study_id"]
+    for study_id, *values in zip(reports["study_id"], *(reports[name] for name in names), strict=True):
+        study = study_id if isinstance(study_id, str) else ""
+        row = dict(zip(names, values, strict=True))
+        told = (*keys.get(study, ()), *split_keys(str(row.get("link_id", ""))))
+        own = KnownIdentifiers(numbers=tuple(dict.fromkeys(key for key in told if key)))
+        table = identifiers_of_row(row)
         known.append(own | headers.get(study, NOTHING_KNOWN) | table)
     return pd.Series(known, index=reports.index, dtype=object)
 

@@ -1,48 +1,36 @@
-"""The tables of `text/`: links, anatomies, sentences, labels, evidence, read from reports and written atomically."""
+"""Reports, linked to studies, read into the tables of `text/`: links, anatomies, sentences, labels, evidence."""
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from preprocess.deidentify import Deidentifier
 from preprocess.errors import InputError
-from preprocess.known_identifiers import KnownIdentifiers, identifiers_of_row
-from preprocess.publish import publishing
-from preprocess.reading import ReportReading
+from preprocess.language import AUTO
+from preprocess.local_model import BATCH
+from preprocess.many_reports import FEW
+from preprocess.model_reading import CONFIDENCE, ModelOptions, asking, model_options, read_many_asking
+from preprocess.quality_files import write_quality
+from preprocess.reading_quality import QualityCounter, ReadingQuality
+from preprocess.report_links import count_links, link_by_own_keys
+from preprocess.report_parts import PartReader, ReportedStudies, Texts
 from preprocess.report_reader import AbnormalRule, build_reader
-from preprocess.reports import NO_ID, read_report_table
+from preprocess.reports import read_reports
 from preprocess.store_place import StorePath, store_place
+from preprocess.text_files import writing_text
 from preprocess.vocabulary import Vocabulary
 from preprocess.vocabulary_files import load_vocabulary
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
-TEXT = pa.string()
-LINKS = pa.schema([("report_id", TEXT), ("study_id", TEXT), ("key", TEXT), ("reason", TEXT)])
-ANATOMIES = pa.schema([("study_id", TEXT), ("anatomy", TEXT), ("status", TEXT), ("text", TEXT)])
-SENTENCES = pa.schema(
-    [("study_id", TEXT), ("index", pa.int32()), ("section", TEXT), ("text", TEXT), ("anatomies", pa.list_(TEXT))]
-)
-EVIDENCE = pa.schema(
-    [
-        ("study_id", TEXT),
-        ("anatomy", TEXT),
-        ("finding", TEXT),
-        ("assertion", TEXT),
-        ("side", TEXT),
-        ("size_mm", pa.float64()),
-        ("index", pa.int32()),
-        ("rule", TEXT),
-    ]
-)
+Coverage = Mapping[str, Collection[str]]
 
 
 @dataclass(frozen=True)
@@ -55,8 +43,14 @@ class TextSummary:
         empty: Reports without text.
         sentences: Sentences read.
         matched: Sentences that name an anatomy, a finding, or a known place outside all anatomies.
-        unmatched: The other sentences to how often each occurs, most frequent first.
+        unmatched: The other sentences to how often each occurs but for its numbers, most frequent first. Of very many,
+            rare ones are left out.
+        links: What links studies and reports, or why a report is not read, to how many there are.
+        not_covered: How many anatomies' texts were left out because no volume covers the anatomy.
         replaced: Kind of identifier to how many were replaced, where identifiers were removed.
+        contradictions: Kind of contradiction to how many there are, see `preprocess.reading_quality`.
+        asked: Clauses put to a language model in this run, each once.
+        failed: How many of them it failed on: they are asked again by the next run.
     """
 
     reports: int
@@ -65,148 +59,88 @@ class TextSummary:
     sentences: int
     matched: int
     unmatched: Mapping[str, int]
+    links: Mapping[str, int] = field(default_factory=dict)
+    not_covered: int = 0
     replaced: Mapping[str, int] = field(default_factory=dict)
-
-
-def labels_schema(vocabulary: Vocabulary) -> pa.Schema:
-    """Return the schema of `labels.parquet`: one nullable Int8 column a finding."""
-    return pa.schema([("study_id", TEXT), ("patient_id", TEXT), *((f.id, pa.int8()) for f in vocabulary.findings)])
-
-
-def build_text_tables(
-    reports: pd.DataFrame,
-    vocabulary: Vocabulary,
-    *,
-    abnormal_rule: AbnormalRule = "any",
-    language: str | Path = "en",
-    deidentifier: Deidentifier | None = None,
-    progress: Progress | None = None,
-) -> tuple[dict[str, pa.Table], TextSummary]:
-    """Read reports into the tables of `text/`.
-
-    Args:
-        reports: Columns report_id, study_id (None where unlinked), patient_id, text, reason, and key if it differs
-            from report_id. The texts of a study's reports are joined by a line break, in the order of their ids.
-            A column known holds the `KnownIdentifiers` of each report; without it, those in the other columns count.
-        vocabulary: Anatomies and findings to look for.
-        abnormal_rule: See `preprocess.report_reader.read_report`.
-        language: See there.
-        deidentifier: Removes identifiers from each text before it is read; None leaves the texts as they are.
-        progress: Called with (done, total) after each study.
-
-    Returns:
-        Name to table, sorted so that the same reports give the same rows in any order, and a summary.
-    """
-    ordered = reports.sort_values(["report_id", "text"], kind="stable")
-    texts, replaced = _texts(ordered, deidentifier)
-    studies: dict[str, list[str]] = {}
-    patients: dict[str, str | None] = {}
-    for study_id, patient_id, text in zip(ordered["study_id"], ordered["patient_id"], texts, strict=True):
-        if isinstance(study_id, str) and study_id:
-            studies.setdefault(study_id, []).append(text)
-            known = patient_id if isinstance(patient_id, str) and patient_id else None
-            patients[study_id] = patients.get(study_id) or known
-    reader = build_reader(vocabulary, language)
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("anatomies", "sentences", "labels", "evidence")}
-    unmatched: Counter[str] = Counter()
-    count = 0
-    for done, study_id in enumerate(sorted(studies), start=1):
-        reading = reader.read("\n".join(studies[study_id]), abnormal_rule=abnormal_rule)
-        _add_rows(rows, study_id, patients[study_id], reading)
-        count += len(reading.sentences)
-        unmatched.update(sentence.text for sentence in reading.sentences if not sentence.matched)
-        if progress is not None:
-            progress(done, len(studies))
-    rows["links"] = _link_rows(ordered)
-    schemas = {"links": LINKS, "anatomies": ANATOMIES, "sentences": SENTENCES, "evidence": EVIDENCE}
-    schemas["labels"] = labels_schema(vocabulary)
-    tables = {name: pa.Table.from_pylist(rows[name], schema=schema) for name, schema in schemas.items()}
-    empty = sum(not str(text).strip() for text in reports["text"])
-    frequent = dict(sorted(unmatched.items(), key=lambda item: (-item[1], item[0])))
-    summary = TextSummary(len(reports), len(studies), empty, count, count - unmatched.total(), frequent, replaced)
-    return tables, summary
-
-
-def _texts(reports: pd.DataFrame, deidentifier: Deidentifier | None) -> tuple[list[str], dict[str, int]]:
-    """Texts of reports, without identifiers if asked for, and how many of each kind were replaced."""
-    if deidentifier is None:
-        return list(reports["text"]), {}
-    texts: list[str] = []
-    replaced: Counter[str] = Counter()
-    for row in reports.to_dict("records"):
-        known = row.get("known")
-        known = (
-            known if isinstance(known, KnownIdentifiers) else identifiers_of_row({str(k): v for k, v in row.items()})
-        )
-        clean = deidentifier.apply(row["text"], known)
-        texts.append(clean.text)
-        replaced.update(clean.replaced)
-    return texts, dict(sorted(replaced.items()))
-
-
-def _add_rows(
-    rows: Mapping[str, list[dict[str, Any]]], study_id: str, patient_id: str | None, reading: ReportReading
-) -> None:
-    for name, anatomy in reading.anatomies.items():
-        rows["anatomies"].append(
-            {"study_id": study_id, "anatomy": name, "status": anatomy.status, "text": anatomy.text}
-        )
-    for sentence in reading.sentences:
-        row = {"index": sentence.index, "section": sentence.section, "text": sentence.text}
-        rows["sentences"].append({"study_id": study_id, **row, "anatomies": list(sentence.anatomies)})
-    rows["labels"].append({"study_id": study_id, "patient_id": patient_id, **reading.labels})
-    for evidence in reading.evidence:
-        rows["evidence"].append(
-            {"study_id": study_id, **{name: getattr(evidence, name) for name in EVIDENCE.names if name != "study_id"}}
-        )
-
-
-def _link_rows(reports: pd.DataFrame) -> list[dict[str, Any]]:
-    keys = reports["key"] if "key" in reports.columns else reports["report_id"]
-    columns = (reports["report_id"], reports["study_id"], keys, reports["reason"])
-    rows = [
-        {name: value if isinstance(value, str) else None for name, value in zip(LINKS.names, row, strict=True)}
-        for row in zip(*columns, strict=True)
-    ]
-    return sorted(rows, key=lambda row: [str(row[name]) for name in LINKS.names])
+    contradictions: Mapping[str, int] = field(default_factory=dict)
+    asked: int = 0
+    failed: int = 0
 
 
 def write_text_tables(
-    reports: pd.DataFrame,
+    linked: pd.DataFrame,
+    texts: Texts,
     vocabulary: Vocabulary,
     folder: StorePath | str,
     *,
     abnormal_rule: AbnormalRule = "any",
-    language: str | Path = "en",
+    language: str | Path = AUTO,
     deidentifier: Deidentifier | None = None,
+    coverage: Coverage | None = None,
+    sexes: Mapping[str, str] | None = None,
+    model: ModelOptions | None = None,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> TextSummary:
     """Read reports and write `links`, `anatomies`, `sentences`, `labels` and `evidence` (.parquet) into `folder`.
 
-    Each file appears whole or not at all (`publish`); arguments as in `build_text_tables`.
+    Beside them lies how well the reports were understood, see `preprocess.quality_files`. Each file appears whole or
+    not at all, the tables sorted by study. Memory does not grow with the texts.
+
+    Args:
+        linked: As `report_links.link_reports` gives them. A column known holds the `KnownIdentifiers` of each report;
+            without it, those in the other columns count.
+        texts: The texts of all reports, by the numbers in the column place.
+        vocabulary: Anatomies and findings to look for.
+        folder: Folder or URL; made if missing.
+        abnormal_rule: See `preprocess.report_reader.read_report`.
+        language: `auto` (each study's own), name of a shipped language, or a folder of its files.
+        deidentifier: Removes identifiers from each text before it is read; None leaves the texts as they are.
+        coverage: Study to the anatomies that its volumes cover: nothing is said of others. Of a study that it does not
+            name this is unknown, and by default of every study.
+        sexes: Study to the sex in its header, `female` or `male`, where known: what contradicts it is noted.
+        model: Language model that is asked about clauses which the rules leave unmatched, None for none.
+        workers: Processes that read thousands of reports, by default one a core; few are read in this one.
+        progress: Called with (done, total) after each study.
 
     Raises:
-        InputError: The folder cannot be written.
+        InputError: The language's files are missing or wrong, the model cannot be used or fails on plain clauses, or
+            the folder cannot be written.
     """
-    tables, summary = build_text_tables(
-        reports,
-        vocabulary,
-        abnormal_rule=abnormal_rule,
-        language=language,
-        deidentifier=deidentifier,
-        progress=progress,
-    )
-    if deidentifier is not None:
-        logger.info("identifiers replaced in report texts: %s", summary.replaced or "none")
-    folder = store_place(folder)
+    studies = ReportedStudies(linked)
+    if language != AUTO:
+        build_reader(vocabulary, language)  # before anything is written
+    reader, quality, not_covered = PartReader(linked, texts, deidentifier), QualityCounter(language), 0
+    items = ((study.study_id, reader.parts(study.rows)) for study in studies)
+    how: Any = {"language": language, "abnormal_rule": abnormal_rule, "workers": 1 if len(studies) < FEW else workers}
+    place = store_place(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, table in tables.items():
-            with publishing(folder / f"{name}.parquet") as stream:
-                pq.write_table(table, stream, compression="zstd")
+        with (
+            asking(model, vocabulary) as asker,
+            closing(read_many_asking(items, vocabulary, asker, **how)) as readings,
+            writing_text(place, vocabulary) as tables,
+        ):
+            for done, (study, (name, reading)) in enumerate(zip(studies, readings, strict=True), start=1):
+                quality.add(name, reading, sex=None if sexes is None else sexes.get(name))
+                covered = None if coverage is None else coverage.get(name)
+                not_covered += tables.add(name, study.patient_id, reading, covered=covered)
+                if progress is not None:
+                    progress(done, len(studies))
+            tables.add_links(linked)
+        judged = quality.result()
+        write_quality(place, judged)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {' '.join(str(error).split())}") from error
-    return summary
+        raise InputError(f"{place}: cannot be written: {' '.join(str(error).split())}") from error
+    if deidentifier is not None:
+        logger.info("identifiers replaced in report texts: %s", dict(reader.replaced) or "none")
+    return TextSummary(
+        **_counts(linked, judged),
+        studies=len(studies),
+        not_covered=not_covered,
+        replaced=dict(sorted(reader.replaced.items())),
+        asked=0 if asker is None else asker.asked,
+        failed=0 if asker is None else asker.failed,
+    )
 
 
 def reports_to_tables(
@@ -217,41 +151,86 @@ def reports_to_tables(
     id_column: str = "study_id",
     text_column: str = "report_text",
     patient_column: str | None = "patient_id",
+    report_column: str | None = "report_id",
+    time_column: str | None = "report_time",
+    status_column: str | None = "report_status",
     abnormal_rule: AbnormalRule = "any",
-    language: str | Path = "en",
+    language: str | Path = AUTO,
     deidentify: bool = False,
+    language_model: str | Path | None = None,
+    language_model_device: str = "cpu",
+    language_model_batch: int = BATCH,
+    language_model_confidence: float = CONFIDENCE,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> TextSummary:
     """Read a report table alone into the tables of `text/`, directly in `out`; ids are kept as given.
 
     Args:
-        reports: CSV or Parquet; see `preprocess.reports.read_report_table`, as for the columns.
+        reports: CSV or Parquet; see `preprocess.reports.read_reports`, as for the columns.
         out: Folder for the tables.
         vocabulary: Name of a shipped vocabulary, or path of one.
-        id_column: Column with the report's id.
+        id_column: Column with the key of the report's study, or several.
         text_column: Column with the free text.
-        patient_column: Column with the patient's id, if any.
+        patient_column: Column with the patient's id, if any; the next three need not be there either.
+        report_column: Column with the report's own id.
+        time_column: Column with the time of the report.
+        status_column: Column that tells final reports, preliminary ones and addenda apart.
         abnormal_rule: See `preprocess.report_reader.read_report`.
-        language: See there.
+        language: See `write_text_tables`.
         deidentify: Remove identifiers from the texts first, those in the table's other columns too; ids stay as given.
-        progress: Called with (done, total) after each report.
+        language_model: Folder of a language model that is asked about clauses which the rules leave unmatched; its
+            answers are kept in `<out>.answers.sqlite`.
+        language_model_device: See `preprocess.model_reading.ModelOptions`, as for the next two.
+        language_model_batch: Clauses asked at once.
+        language_model_confidence: Answers of less are not used.
+        workers: Processes that read thousands of reports, by default one a core; few are read in this one.
+        progress: Called with (done, total) after each study.
 
     Raises:
         InputError: The table, the vocabulary or the language cannot be read, or `out` cannot be written.
     """
     loaded = load_vocabulary(vocabulary)
-    table = read_report_table(reports, id_column=id_column, text_column=text_column, patient_column=patient_column)
-    table["study_id"] = [
-        None if reason == NO_ID else key for key, reason in zip(table["report_id"], table["reason"], strict=True)
-    ]
-    summary = write_text_tables(
-        table,
+    model = model_options(
+        language_model,
+        Path(out).resolve().with_name(f"{Path(out).resolve().name}.answers.sqlite"),
+        device=language_model_device,
+        batch_size=language_model_batch,
+        confidence=language_model_confidence,
+    )
+    found = read_reports(
+        reports,
+        id_column=id_column,
+        text_column=text_column,
+        patient_column=patient_column,
+        report_column=report_column,
+        time_column=time_column,
+        status_column=status_column,
+    )
+    return write_text_tables(
+        link_by_own_keys(found.table),
+        found.texts,
         loaded,
         out,
         abnormal_rule=abnormal_rule,
         language=language,
         deidentifier=Deidentifier() if deidentify else None,
+        model=model,
+        workers=workers,
         progress=progress,
     )
-    logger.info("%d reports, %d sentences, %d matched", summary.reports, summary.sentences, summary.matched)
-    return summary
+
+
+def _counts(linked: pd.DataFrame, judged: ReadingQuality) -> dict[str, Any]:
+    """What a summary says of links and sentences."""
+    reports = linked.drop_duplicates("order")
+    kinds = Counter(one.kind for one in judged.contradictions)
+    return {
+        "reports": len(reports),
+        "empty": int(reports["empty"].sum()),
+        "sentences": judged.sentences,
+        "matched": judged.matched,
+        "unmatched": {one.sentence: one.count for one in judged.unmatched},
+        "links": count_links(linked),
+        "contradictions": dict(sorted(kinds.items())),
+    }

@@ -117,7 +117,9 @@ def small_store(studies: int, seed: int = 0, rate: float = 0.3, test: int = 0) -
             said = [vocabulary.finding(f).name for f in sorted(stated) if f.startswith(name)]
             text = f"There is {' and '.join(said)}." if said else f"The {name} is unremarkable."
             status = "abnormal" if said else "normal"
-            store.texts.append({"study_id": study, "anatomy": name, "status": status, "text": text})
+            canonical = f"The {name} is abnormal: {', '.join(said)}." if said else f"The {name} is unremarkable."
+            row = {"study_id": study, "anatomy": name, "status": status, "text": text, "canonical": canonical}
+            store.texts.append(row)
             store.rows.append(
                 {"study_id": study, "patient_id": patient, "split": split, "volume": "v0", "anatomy": name}
                 | {"extent": "complete", "primary": True}

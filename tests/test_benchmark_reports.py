@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks.reports import INVENTED, f1, in_split, score_gold, score_labels
+from benchmarks.reports import INVENTED, bootstrap, confusion, f1, in_split, score_gold, score_labels
 from preprocess.report_reader import read_report
 from preprocess.reports import read_report_table
 from preprocess.vocabulary_files import load_vocabulary
@@ -39,6 +40,23 @@ def test_gold_measures() -> None:
     assert scores["false mentions"] == 0.0
     assert (scores["findings precision"], scores["findings recall"]) == (1.0, 0.5)
     assert (scores["evidence recall"], scores["leak"]) == (0.5, 0.0)
+
+
+def test_confusion_of_statuses() -> None:
+    reading = read_report("There is a cyst in the liver. Gallbladder removed.", load_vocabulary("ct54"))
+    pairs = confusion({"r": reading}, {"r": {"liver": {"status": "normal"}, "gallbladder": {"status": "abnormal"}}})
+    assert pairs == {("normal", "abnormal"): 1, ("abnormal", "abnormal"): 1, ("unmentioned", "unmentioned"): 13}
+
+
+def test_bootstrap_intervals_hold_the_estimate_and_repeat() -> None:
+    truth = np.arange(60) % 3 == 0
+    labels = {"sure": (truth, truth), "often": (truth & (np.arange(60) % 2 == 0), truth)}
+    intervals = bootstrap(labels, ("recall",))
+    assert intervals == bootstrap(labels, ("recall",))
+    assert intervals["sure", "recall"] == (1.0, 1.0)
+    low, high = intervals["often", "recall"]
+    assert 0.2 < low < 0.5 < high < 0.8
+    assert intervals["macro", "f1"][0] < intervals["macro", "f1"][1]
 
 
 @pytest.mark.real

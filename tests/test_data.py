@@ -23,15 +23,15 @@ def model(tmp_path_factory):
     return build_model(config, VOCABULARY.anatomies)
 
 
-def by_study(store):
+def by_study(store, text="raw"):
     samples = {}
-    for sample in read_samples(store, VOCABULARY):
+    for sample in read_samples(store, VOCABULARY, text=text):
         samples.setdefault(sample.study_id, []).append(sample)
     return samples
 
 
-def batch_of(store, model, rng_seed=0, **options):
-    samples = by_study(store)
+def batch_of(store, model, rng_seed=0, text="raw", **options):
+    samples = by_study(store, text)
     source = TokenSource(store, model, shifts=3, seed=0, in_memory=True)
     return build_batch(sorted(samples), samples, source, VOCABULARY, np.random.default_rng(rng_seed), **options)
 
@@ -119,6 +119,29 @@ def test_tokens_are_those_of_the_model_and_kept_only_if_asked(model, in_memory):
     assert not np.array_equal(source.tokens(sample, 1).index, first.index)
     source.tokens(sample, 0)
     assert len(store.studies["s000"].reads) == (1 if in_memory else 3)
+
+
+def test_mixed_texts_are_drawn_anew_for_each_batch_and_alike_for_one_seed(model):
+    store = small_store(8, rate=1.0)
+    raw, canonical, *mixed = (
+        batch_of(store, model, rng_seed=seed, text=text)
+        for text, seed in [("raw", 0), ("canonical", 0), ("mixed", 0), ("mixed", 0), ("mixed", 1)]
+    )
+    assert not set(raw.texts) & set(canonical.texts)
+    assert all(set(batch.texts) <= {*raw.texts, *canonical.texts} for batch in mixed)
+    assert any(set(batch.texts) & set(raw.texts) and set(batch.texts) & set(canonical.texts) for batch in mixed)
+    drawn = [[batch.texts[row] for row in batch.anatomies["liver"].text_row] for batch in mixed]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_canonical_texts_that_say_no_more_than_abnormal_are_nothing_particular(model):
+    store = small_store(4, rate=1.0)
+    for row in store.texts:
+        if row["anatomy"] == "liver":
+            row["canonical"] = "The liver is abnormal."
+    batch = batch_of(store, model, text="canonical")
+    assert batch.anatomies["liver"].text_id.tolist() == [-1] * 4
+    assert (batch.anatomies["kidney"].text_id >= 0).all()
 
 
 def test_measure_statistics_are_those_of_the_training_crops(model):

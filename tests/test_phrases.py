@@ -1,10 +1,13 @@
 """The phrase notation of the data files."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocess.phrases import Match, PhraseSet, compile_phrase, fold, longest
+from preprocess.phrase_notation import compile_phrase
+from preprocess.phrases import Match, PhraseSet, fold, longest
 
 FOUND = [
     ("cyst", "two cysts", "cysts"),
@@ -67,9 +70,37 @@ def test_folding_keeps_every_place(text: str) -> None:
     assert len(fold(text)) == len(text)
 
 
-@given(st.text(alphabet="abcs -?", max_size=30))
-def test_lookup_by_stems_finds_what_plain_search_finds(text: str) -> None:
-    phrases = ["cab", "a b", "[a] cab", "(b|cab) ~2 a", "bac*"]
-    found = {(m.start, m.end) for m in PhraseSet({"all": {"key": phrases}}).find_all(text)["all"]}
-    expected = {m.span() for phrase in phrases for m in compile_phrase(phrase)[0].finditer(text) if m.end() > m.start()}
-    assert expected <= found
+PHRASES = [
+    "cab",
+    "a b",
+    "[a] cab",
+    "(b|cab) ~2 a",
+    "bac*",
+    "*ab c",
+    "ca & b",
+    ", b",
+    "a ?",
+    "(a [b]|c) b",
+    "b-a c",
+    "?",
+]
+
+
+@given(st.text(alphabet="abcs -?,_", max_size=30))
+def test_lookup_by_words_finds_what_plain_search_finds(text: str) -> None:
+    found = {(m.start, m.end) for m in PhraseSet({"all": {"key": PHRASES}}).find_all(text)["all"]}
+    patterns = [compile_phrase(phrase).pattern for phrase in PHRASES]
+    assert found >= {m.span() for pattern in patterns for m in re.finditer(pattern, text) if m.end() > m.start()}
+    tried = [re.compile(pattern).match(text, place) for pattern in patterns for place in range(len(text))]
+    assert found <= {m.span() for m in tried if m}
+
+
+def test_endings_are_the_languages() -> None:
+    phrases = PhraseSet({"all": {"key": ["zyste"]}}, endings={"e": "e[nmrs]?", "": "s?"})
+    assert [m.end for m in phrases.find_all("zysten")["all"]] == [6]
+    assert PhraseSet({"all": {"key": ["zyste"]}}).find_all("zysten")["all"] == []
+
+
+def test_malformed_endings_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"ending 'e': 'e\('"):
+        PhraseSet({"all": {}}, endings={"e": "e("})

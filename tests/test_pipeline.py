@@ -264,6 +264,31 @@ def test_reports_are_read_beside(tmp_path):
     assert "nobody" not in set(links["report_id"])
 
 
+def test_reports_are_linked_by_patient_and_date_and_speak_of_what_is_covered(tmp_path):
+    for name, day in (("p", "20240305"), ("q", "20240406")):
+        tags = {"PatientID": "SECRET17", "StudyDate": day, "StudyInstanceUID": f"2.25.{day}", "AccessionNumber": None}
+        save_series(tmp_path / "archive" / name, dicom_series(body(), canonical_affine(), **tags))
+        write_nifti(tmp_path / "masks" / f"2.25.{day}.nii.gz", organ_labels(), canonical_affine())
+    (tmp_path / "r.csv").write_text(
+        "study_id,patient_id,study_date,report_status,report_text\n"
+        ",SECRET17,06.04.2024,final,Cyst in the liver. Stone in the urinary bladder. The gallbladder was removed.\n"
+        "2.25.20240305;2.25.20240406,SECRET17,,preliminary,The liver is normal.\n"
+    )
+    options = {"archive": tmp_path / "archive", "masks": tmp_path / "masks", "out": tmp_path / "store", "workers": 0}
+    summary = run(options, reports=tmp_path / "r.csv")
+    assert dict(summary.links) == {"linked by key": 1, "linked by patient and date": 1, "preliminary": 1}
+    store, names = Store(tmp_path / "store"), ids(tmp_path)
+    first, second = names["2.25.20240305"], names["2.25.20240406"]
+    said = store.table("anatomies").fillna("").set_index(["study_id", "anatomy"])
+    assert said.loc[(first, "liver"), "text"] == "The liver is normal."
+    assert said.loc[(second, "liver"), "text"] == "Cyst in the liver."
+    assert said.loc[(second, "bladder"), ["status", "text", "reason"]].tolist() == ["unmentioned", "", "not covered"]
+    assert said.loc[(second, "gallbladder"), "status"] == "removed"
+    counts = json.loads((tmp_path / "store" / "run.json").read_text())["counts"]
+    assert counts["links"] == summary.links
+    assert (counts["reports"]["reports"], counts["reports"]["not_covered"]) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -276,6 +301,7 @@ def test_reports_are_read_beside(tmp_path):
         ({"reports": "nowhere.csv"}, "nowhere.csv"),
         ({"reports": "empty.csv"}, "empty"),
         ({"reports": "good.csv", "text_column": "txt"}, "no column 'txt'"),
+        ({"reports": "good.csv", "language": "xx"}, "xx"),
         ({"split": "nowhere.csv"}, "split file .* cannot be read"),
         ({"out": "file"}, "is a file"),
         ({"out": "full"}, "is not empty and is no store"),

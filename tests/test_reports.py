@@ -1,12 +1,16 @@
-"""Reading report tables and linking their rows to studies."""
+"""Reading report tables."""
 
+from datetime import date, datetime
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from preprocess.errors import InputError
-from preprocess.reports import link_reports, read_report_table
+from preprocess.reports import read_report_table, read_time
+from preprocess.text_spool import TextSpool
 
 CONTENT = [
     ("comma", "study_id,report_text\n007,Liver cyst\n", "utf-8"),
@@ -95,11 +99,88 @@ def test_a_broken_parquet_file_is_named(tmp_path: Path) -> None:
         read_report_table(path)
 
 
-def test_links_by_any_key(tmp_path: Path) -> None:
-    text = "study_id,report_text\nacc1,Cyst\n2.25.9,Stone\nnobody,Cyst\n,Cyst\n"
-    linked = link_reports(
-        read_report_table(_write(tmp_path / "r.csv", text)), {"s1": ["2.25.1", "acc1", "folder"], "s2": ["2.25.9", ""]}
+VERSIONS = """study_id,report_id,report_text,study_date,report_time,report_status
+A1,R1,Cyst.,2024-03-05,2024-03-05 10:00,preliminary
+A1,R1,No cyst.,2024-03-05,2024-03-05 12:00,final
+A1,R1,No stone.,2024-03-05,2024-03-05 12:00,final
+A2,R1,Cyst.,2024-03-05,2024-03-05 10:00,preliminary
+A3,,Stone.,,,
+"""
+
+
+def test_what_else_is_known_of_a_report_is_read_where_the_table_has_it(tmp_path: Path) -> None:
+    table = read_report_table(_write(tmp_path / "r.csv", VERSIONS))
+    assert table["report_id"].tolist() == ["R1", "R1", "R1", "A3"]
+    assert table["link_id"].tolist() == ["A1", "A1", "A2", "A3"]
+    assert table["text"].tolist() == ["Cyst.", "No cyst.\nNo stone.", "Cyst.", "Stone."]
+    assert table["status"].tolist() == ["preliminary", "final", "preliminary", ""]
+    assert table["day"].tolist() == ["2024-03-05"] * 3 + [""]
+    assert table["order"].tolist() == [0, 1, 3, 4]
+    assert table["reason"].tolist() == ["linked", "rows joined", "linked", "linked"]
+
+
+def test_columns_of_other_names_and_of_none(tmp_path: Path) -> None:
+    path = _write(tmp_path / "r.csv", "Accession;Befund;Vidiert;report_status\n1;Zyste;05.03.2024;final\n")
+    table = read_report_table(
+        path, id_column="Accession", text_column="Befund", time_column="Vidiert", status_column=None
     )
-    assert linked["study_id"].tolist() == ["s1", "s2", None, None]
-    assert linked["key"].tolist() == ["acc1", "2.25.9", None, None]
-    assert linked["reason"].tolist() == ["linked", "linked", "no study", "no id"]
+    assert table[["time", "status", "report_status"]].values.tolist() == [["05.03.2024", "", "final"]]
+    with pytest.raises(InputError, match="no column 'signed'"):
+        read_report_table(path, id_column="Accession", text_column="Befund", time_column="signed")
+
+
+def test_columns_whose_names_are_ours_and_long_values(tmp_path: Path) -> None:
+    text = "study_id,report_text,pid,patient_id,status,place,remark\n1,Cyst,P1,P2,vidiert,ward 7," + 200 * "x" + "\n"
+    table = read_report_table(_write(tmp_path / "r.csv", text), patient_column="pid")
+    assert table["patient_id"].tolist() == ["P1"]
+    assert table["status"].tolist() == [""]
+    given = table[["patient_id_as_given", "status_as_given", "place_as_given", "remark"]]
+    assert given.values.tolist() == [["P2", "vidiert", "ward 7", ""]]
+
+
+def test_parquet_with_days_and_times(tmp_path: Path) -> None:
+    path = tmp_path / "r.parquet"
+    columns = {"study_id": [7], "report_text": ["Cyst"], "report_time": [datetime(2024, 3, 5, 14, 7)]}
+    columns["study_date"] = [date(2024, 3, 5)]
+    pd.DataFrame(columns, index=["a"]).to_parquet(path)
+    table = read_report_table(path)
+    assert table[["report_id", "day", "time"]].values.tolist() == [["7", "2024-03-05", "2024-03-05 14:07:00"]]
+
+
+@given(st.lists(st.tuples(st.text(), st.lists(st.text(), max_size=2)), max_size=5))
+def test_texts_on_disk_come_back(texts: list[tuple[str, list[str]]]) -> None:
+    spool = TextSpool()
+    for text, further in texts:
+        number = spool.append(text)
+        for one in further:
+            spool.extend(number, one)
+    assert list(spool) == ["\n".join(part for part in (text, *further) if part) for text, further in texts]
+    assert len(spool) == len(texts)
+    with pytest.raises(IndexError):
+        spool[len(texts)]
+
+
+TIMES = [
+    ("2024-03-05 14:07:09", datetime(2024, 3, 5, 14, 7, 9)),
+    ("2024-03-05T14:07:09+01:00", datetime(2024, 3, 5, 14, 7, 9)),
+    ("20240305", datetime(2024, 3, 5)),
+    ("20240305140709", datetime(2024, 3, 5, 14, 7, 9)),
+    ("202403051407", datetime(2024, 3, 5, 14, 7)),
+    ("05.03.2024", datetime(2024, 3, 5)),
+    ("05.03.2024, 14:07", datetime(2024, 3, 5, 14, 7)),
+    ("3/5/2024 2:07 PM", datetime(2024, 3, 5, 14, 7)),
+    ("3/5/2024 12:07 am", datetime(2024, 3, 5, 0, 7)),
+    ("05.03.2024 25:99", datetime(2024, 3, 5)),
+    ("yesterday", None),
+    ("", None),
+]
+
+
+@pytest.mark.parametrize(("text", "time"), TIMES, ids=[text or "empty" for text, _ in TIMES])
+def test_times_as_databases_dicom_germans_and_americans_write_them(text: str, time: datetime | None) -> None:
+    assert read_time(text) == time
+
+
+@given(st.text(max_size=30))
+def test_no_text_makes_reading_a_time_fail(text: str) -> None:
+    assert read_time(text) is None or isinstance(read_time(text), datetime)

@@ -20,6 +20,10 @@ def keys(samples):
     return [(sample.study_id, sample.anatomy) for sample in samples]
 
 
+def words(sample):
+    return [wording.text for wording in sample.texts]
+
+
 def test_only_the_asked_split_is_read_in_one_order():
     store = small_store(4, test=2)
     assert keys(read_samples(store, VOCABULARY)) == [(f"s{i:03d}", a) for i in range(4) for a in ("kidney", "liver")]
@@ -56,7 +60,7 @@ def test_an_unmentioned_anatomy_can_count_as_normal():
     store = small_store(2)
     change(store.texts, "s001", "liver", status="unmentioned", text="")
     sample = next(s for s in read_samples(store, VOCABULARY, unmentioned="normal") if keys([s]) == [("s001", "liver")])
-    assert (sample.normal, sample.abnormal, sample.text) == (True, False, "The liver is unremarkable.")
+    assert (sample.normal, sample.abnormal, words(sample)) == (True, False, ["The liver is unremarkable."])
 
 
 def test_labels_keep_their_four_states_in_the_order_of_the_findings():
@@ -76,7 +80,46 @@ def test_labels_keep_their_four_states_in_the_order_of_the_findings():
 def test_a_text_that_names_neither_anatomy_nor_finding_is_nothing_particular(text, names):
     store = small_store(1)
     change(store.texts, "s000", "liver", text=text)
-    assert read_samples(store, VOCABULARY)[1].names_something == names
+    (wording,) = read_samples(store, VOCABULARY)[1].texts
+    assert wording.names_something == names
+
+
+RAW, CANONICAL = "Zyste der Leber, 12 mm.", "The liver is abnormal: liver cyst (12 mm)."
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "expected"),
+    [
+        ("raw", {}, [(RAW, False)]),
+        ("canonical", {}, [(CANONICAL, True)]),
+        ("mixed", {}, [(RAW, False), (CANONICAL, True)]),
+        ("canonical", {"canonical": "The liver is abnormal."}, [("The liver is abnormal.", False)]),
+        ("canonical", {"canonical": "The liver may be abnormal."}, [("The liver may be abnormal.", False)]),
+        ("canonical", {"canonical": "The liver is unremarkable."}, [("The liver is unremarkable.", True)]),
+        ("raw", {"text": ""}, []),
+        ("mixed", {"text": ""}, [(CANONICAL, True)]),
+    ],
+    ids=["raw", "canonical", "mixed", "vague", "vague and doubtful", "normal", "no raw", "mixed without raw"],
+)
+def test_the_kind_of_text_decides_the_wordings(text, row, expected):
+    store = small_store(1)
+    change(store.texts, "s000", "liver", **({"status": "abnormal", "text": RAW, "canonical": CANONICAL} | row))
+    found = [s for s in read_samples(store, VOCABULARY, text=text) if s.anatomy == "liver"]
+    assert [(wording.text, wording.names_something) for sample in found for wording in sample.texts] == expected
+
+
+def test_a_store_without_canonical_texts_is_one_clear_error():
+    store = small_store(1)
+    for row in store.texts:
+        del row["canonical"]
+    assert read_samples(store, VOCABULARY)
+    with pytest.raises(InputError, match=r"text=mixed: the store's texts have no column 'canonical'; preprocess"):
+        read_samples(store, VOCABULARY, text="mixed")
+
+
+def test_an_unknown_kind_of_text_is_refused():
+    with pytest.raises(InputError, match=r"text=short: expected one of raw, canonical, mixed"):
+        read_samples(small_store(1), VOCABULARY, text="short")
 
 
 def test_shuffled_reports_leave_no_study_its_own_and_lose_none():
@@ -93,7 +136,7 @@ def test_with_shuffled_reports_crops_keep_their_study_and_texts_and_labels_chang
     straight = {key: s for s in read_samples(store, VOCABULARY) for key in keys([s])}
     for sample in read_samples(store, VOCABULARY, report_of=report_of):
         source = straight[report_of[sample.study_id], sample.anatomy]
-        assert (sample.text, sample.abnormal) == (source.text, source.abnormal)
+        assert (sample.texts, sample.abnormal) == (source.texts, source.abnormal)
         np.testing.assert_array_equal(sample.labels, source.labels)
         assert sample.patient_id == straight[sample.study_id, sample.anatomy].patient_id
 

@@ -139,6 +139,24 @@ def test_the_control_trains_on_other_studies_reports(tmp_path, config, monkeypat
     assert seen != own
 
 
+def test_mixed_texts_are_trained_on_in_both_wordings(tmp_path, config, monkeypatch):
+    seen = set()
+    original = train_module.build_batch
+
+    def spy(*arguments, **options):
+        batch = original(*arguments, **options)
+        seen.update(batch.texts)
+        return batch
+
+    monkeypatch.setattr(train_module, "build_batch", spy)
+    store = small_store(6, rate=1.0)
+    run(tmp_path, config, replace(QUICK, epochs=2, text="mixed"), store)
+    raw, canonical = ({row[column] for row in store.texts} for column in ("text", "canonical"))
+    assert seen <= raw | canonical
+    assert seen & raw
+    assert seen & canonical
+
+
 def test_numbers_that_break_stop_the_run_and_name_the_batch(tmp_path, config, monkeypatch):
     monkeypatch.setattr(train_module, "alignment_loss", lambda logits, labels: logits.sum() * float("nan"))
     with pytest.raises(CtvlpError, match=r"step 1: .*nan.*studies of the batch: s\d\d\d, s\d\d\d"):

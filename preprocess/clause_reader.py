@@ -1,0 +1,148 @@
+"""A sentence understood alone: its clauses with their places, findings and signs, and the heading that it opens."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from preprocess.anatomy_matcher import Place, find_place, subject_words
+from preprocess.clauses import split_clauses, split_items
+from preprocess.findings import Mention, Signs, find_mentions, find_signs, select_findings
+from preprocess.lexicon import COLLECTIVE, FOREIGN, MASK, Lexicon
+from preprocess.phrases import Match, fold, longest
+from preprocess.qualifiers import side, size_mm
+
+HEADING = re.compile(r"[^:\n]{1,60}?(?P<mark>:|\s*[-\u2013]\s)")
+MAX_HEADING_WORDS = 6
+LETTER = re.compile(r"[^\W_]")
+MAX_JOINING_LETTERS = 6
+
+Owners = Mapping[str, str | None]
+"""Finding id to its anatomy, None for a label outside all anatomies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """A clause as far as it can be understood alone.
+
+    Attributes:
+        span: (start, end) in the sentence.
+        place: Where it is.
+        mentions: Findings named.
+        qualified: Each mention's side and size in mm.
+        signs: General signs.
+        sided: It names the left or the right.
+        empty: It has no letters.
+    """
+
+    span: tuple[int, int]
+    place: Place
+    mentions: tuple[Mention, ...]
+    qualified: tuple[tuple[str | None, float | None], ...]
+    signs: Signs
+    sided: bool
+    empty: bool
+
+    @property
+    def recognised(self) -> bool:
+        """Whether it names or states anything itself, and is not only words after what was spoken of."""
+        place, signs = self.place, self.signs
+        named = place.anatomies or place.collective or place.foreign or self.mentions
+        return bool(named or signs.asserted or signs.removed)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is spoken of: anatomies by name and as a collective; `headed` where a heading ("Liver:") says so."""
+
+    anatomies: tuple[str, ...] = ()
+    collective: tuple[str, ...] = ()
+    headed: bool = False
+
+    def covers(self, other: "Subject") -> bool:
+        """Whether all that the other names is part of this."""
+        names = {*other.anatomies, *other.collective}
+        return bool(names) and names <= {*self.anatomies, *self.collective}
+
+
+def parse_sentence(text: str, lexicon: Lexicon, owners: Owners) -> tuple[tuple[Clause, ...], Subject | None]:
+    """Understand a sentence alone: its clauses, and what it opens as a heading, None without one."""
+    folded = fold(text)
+    found = lexicon.phrases.find_all(folded)
+    found |= {name: longest(found[name]) for name in ("anatomies", "status", "cues", "context")}
+    spans: list[tuple[int, int]] = []
+    for span in split_clauses(folded, found["clauses"], found["cues"]):
+        spans += _items(span, folded, found, lexicon, owners)
+    clauses = tuple(_parse_clause(span, folded, found, lexicon, owners) for span in spans)
+    return clauses, _heading(folded, found["anatomies"], lexicon)
+
+
+def _parse_clause(
+    span: tuple[int, int], folded: str, found: Mapping[str, list[Match]], lexicon: Lexicon, owners: Owners
+) -> Clause:
+    named = select_findings(m for m in found["findings"] if span[0] <= m.start and m.end <= span[1])
+    mentions = tuple(find_mentions(folded, span, named, found["cues"], lexicon))
+    own = [owner for m in mentions if m.own and (owner := owners[m.finding]) is not None]
+    return Clause(
+        span=span,
+        place=find_place(folded, span, found["anatomies"], found["context"], own, lexicon),
+        mentions=mentions,
+        qualified=tuple((side(span, m.span, found["sides"]), size_mm(folded, span, m.span)) for m in mentions),
+        signs=find_signs(folded, span, found["status"], found["cues"], lexicon),
+        sided=any(m.key in ("left", "right") and span[0] <= m.start < span[1] for m in found["sides"]),
+        empty=not any(map(str.isalpha, folded[span[0] : span[1]])),
+    )
+
+
+def _items(
+    span: tuple[int, int], folded: str, found: Mapping[str, list[Match]], lexicon: Lexicon, owners: Owners
+) -> list[tuple[int, int]]:
+    """Split a clause into items unless a denial holds it together."""
+    subjects = subject_words(folded, found["anatomies"], found["context"])
+    named = [word for word in subjects if not word.key.startswith(COLLECTIVE)]
+    groups = lexicon.cue_groups
+    for cue in found["cues"]:
+        if span[0] <= cue.start < span[1] and cue.key in groups and groups[cue.key].assertion == "negative":
+            edge = _edge_before(folded, span, cue, named) if groups[cue.key].before else None
+            if edge is None:
+                return [span]
+            return [*_items((span[0], edge), folded, found, lexicon, owners), (edge, span[1])]
+    stated = [sign.start for sign in found["status"] if sign.key in ("abnormal", "normal")]
+    own: list[Match] = []
+    for match in found["findings"]:
+        kind, finding = match.key.split(" ", 1)
+        if match.start < span[0] or match.end > span[1]:
+            continue
+        if kind == "own":
+            own.append(match._replace(key=owners[finding] or finding))
+        if kind in ("own", "terms"):
+            stated.append(match.start)
+    marks = [m for m in found["clauses"] if m.key != "separators" or not any(o.start < m.start < o.end for o in own)]
+    return split_items(span, folded, marks, [*named, *own], stated)
+
+
+def _edge_before(folded: str, span: tuple[int, int], cue: Match, named: Sequence[Match]) -> int | None:
+    """Return where a denial begins an item of its own: at a comma, with one anatomy before and another behind it."""
+    before = folded[span[0] : cue.start].rstrip()
+    edge = span[0] + len(before) - 1
+    left = {word.key for word in named if span[0] <= word.start < edge}
+    right = {word.key for word in named if edge <= word.start < span[1]}
+    return edge if before.endswith(",") and left and right and left.isdisjoint(right) else None
+
+
+def _heading(folded: str, words: Sequence[Match], lexicon: Lexicon) -> Subject | None:
+    """Return what a heading ("Liver: ...", "Liver - ...", or nothing else) opens, None without one."""
+    mark = HEADING.match(folded)
+    end = mark.end() if mark else len(folded)
+    if len(folded[:end].split()) > MAX_HEADING_WORDS:
+        return None
+    inside = [word for word in words if word.end <= end and not word.key.startswith(MASK)]
+    if not mark or mark["mark"] != ":":
+        rest = folded[:end]
+        for word in inside:
+            rest = rest.replace(folded[word.start : word.end], "")
+        if not inside or len(LETTER.findall(rest)) > MAX_JOINING_LETTERS:
+            return None
+    named = tuple(word.key for word in inside if not word.key.startswith((FOREIGN, COLLECTIVE)))
+    groups = (lexicon.collective[word.key] for word in inside if word.key.startswith(COLLECTIVE))
+    together = tuple(name for group in groups for name in group)
+    return Subject(tuple(dict.fromkeys(named)), tuple(dict.fromkeys(together)), bool(named or together))
