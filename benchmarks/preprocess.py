@@ -5,8 +5,9 @@
 DIR holds `real_ct/` (by default, CTVLP_SHARED_DATA). Its CT and label map are resampled to 488 x 404 x 224 voxels of
 0.75 x 0.75 x 1.5 mm (image linear, labels nearest) and written as gzip NIfTI by SimpleITK. Processes have one thread.
 
-speed: in each round every variant runs once, in an order that turns; medians over the rounds. Processor time is printed
-beside the time that passed: on a machine with other work it tells more.
+speed: in each round every variant runs three times in a row, in an order that turns and each in a process of its own
+that stays; medians over the rounds. Processor time is printed beside the time that passed: on a machine with other work
+it tells more.
   study  `process_study`: read, check, crop, write and record; from the CT and one file of structures, or (`files`)
          from one file a structure, which is what the segmenter writes by default
   floor  what every way to this store has to do: decode the two files once, interpolate each stored image once and look

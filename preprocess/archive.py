@@ -9,18 +9,7 @@ from preprocess.errors import InputError
 from preprocess.index import ArchiveIndex
 from preprocess.index_refresh import RefreshCounts, RefreshMode
 from preprocess.index_trees import build_tree
-from preprocess.readers import read_series
-from preprocess.study_source import StudySource, content_digest, source_digest
-
-__all__ = [
-    "Listing",
-    "StudySource",
-    "content_digest",
-    "find_studies",
-    "index_archive",
-    "read_series",
-    "source_digest",
-]
+from preprocess.study_source import StudySource
 
 logger = logging.getLogger(__name__)
 

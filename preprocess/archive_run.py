@@ -133,7 +133,8 @@ def prepare_run(
         raise InputError(f"key file {places.key} is not there: {without_key}")
     naming = Naming(load_key(places.key), keep=options.study_id == "keep")
     settings = build_settings(out, options, words, segmenter, network=network, leave_failed=leave_failed)
-    workers = default_workers(network=network is not None) if options.workers is None else options.workers
+    in_memory = network is not None and not network.device.startswith("cuda")
+    workers = default_workers(network=in_memory) if options.workers is None else options.workers
     plan = PlanOptions(masks, _patients(reports), splits, part, options.refresh, workers)
     return Run(archive, options, words, settings, naming, places, reports, plan, limits)
 

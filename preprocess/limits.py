@@ -44,7 +44,7 @@ def default_workers(*, network: bool) -> int:
     """Studies to have under way at a time: one a core, or fewer where memory is short.
 
     Args:
-        network: Each worker holds the segmenter's networks.
+        network: Each worker holds the segmenter's networks in its memory.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     usual = USUAL_NETWORK_BYTES if network else USUAL_BYTES

@@ -43,8 +43,8 @@ def try_study(
     """Does one study in a worker's child process.
 
     A study that takes too long, or whose process dies or loses its GPU, is tried once more at once; one that needs more
-    memory than its share is to be tried once more alone. The second attempt has a fresh process and saves memory at
-    the price of time; it gives the same bytes.
+    memory than its share is to be tried once more alone. The second attempt has a process of its own that saves
+    memory at the price of time; it gives the same bytes.
 
     Args:
         worker: Its child does the work.

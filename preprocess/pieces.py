@@ -1,34 +1,16 @@
-"""What is known of each study after a run, one small file a study, and the tables that are made from these files."""
+"""What is known of each study after a run: one small file a study."""
 
 import hashlib
-import io
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from preprocess.publish import publish
 from preprocess.store_place import StorePath, StoreUrl, in_turn
-from preprocess.tables import build_table
 
 logger = logging.getLogger(__name__)
-
-SERIES_TYPES = {
-    "study_id": "string",
-    "series": "string",
-    "chosen": "bool",
-    "volume": "string",
-    "reason": "string",
-    "kind": "string",
-    "slices": "Int64",
-    "step_mm": "Float64",
-    "coverage_mm": "Float64",
-    "plane": "string",
-    "original": "boolean",
-    "kernel": "string",
-    "phase": "string",
-}
 
 
 @dataclass(frozen=True)
@@ -87,28 +69,6 @@ def read_pieces(folder: StorePath) -> list[Piece]:
     names = sorted(path.name.removesuffix(".json") for path in folder.glob("*.json") if path.name[0] != ".")
     pieces = in_turn(folder, lambda name: read_piece(folder, name), names)
     return [piece for piece in pieces if piece is not None]
-
-
-def write_failures(path: StorePath, pieces: Iterable[Piece]) -> None:
-    """One JSON line a failed study: study, stage, reason, message."""
-    lines = [
-        json.dumps(
-            {"study": piece.study_id, "stage": piece.stage, "reason": piece.reason, "message": piece.message},
-            ensure_ascii=False,
-        )
-        for piece in pieces
-        if piece.status == "failed"
-    ]
-    publish(path, "".join(f"{line}\n" for line in lines).encode())
-
-
-def write_series(path: StorePath, pieces: Iterable[Piece]) -> None:
-    """Table of every series seen, chosen or not, and why; sorted by study and series."""
-    table = build_table(({"study_id": piece.study_id, **row} for piece in pieces for row in piece.series), SERIES_TYPES)
-    table = table.sort_values(["study_id", "series"], kind="stable").reset_index(drop=True)
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
-    publish(path, buffer.getvalue())
 
 
 def file_sha256(path: StorePath) -> str:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from preprocess.archive import content_digest, read_series
 from preprocess.attempt import ANY_WAY, Attempt, Clock, Tell, keep_silent
 from preprocess.crops import OVERVIEW_SPACING_MM, build_crops, resample_volume
 from preprocess.decisions import decisions_of, judged, ruling_on, turned_volume
@@ -12,10 +11,12 @@ from preprocess.estimate import admit
 from preprocess.masks import place_labels
 from preprocess.pieces import Piece, file_sha256, read_piece, write_piece
 from preprocess.quality import without_padding
+from preprocess.readers import read_series
 from preprocess.segment import networks_loaded
 from preprocess.series import SeriesSource
 from preprocess.store import StoredVolume, StudyFile, study_path, write_study
 from preprocess.study import KEPT_SPACING_MM, Settings, StudyTask, failed_piece, mask_files
+from preprocess.study_source import content_digest
 
 RECROP_STUDY = "preprocess.recrop:try_recrop"
 

@@ -1,7 +1,8 @@
 """A store's tables after a run, derived from what lies in it: manifest, failures, series, and the record of the run."""
 
+import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -10,12 +11,40 @@ import pandas as pd
 
 from preprocess.errors import InputError
 from preprocess.manifest import preferences_of, write_manifest
-from preprocess.pieces import read_pieces, write_failures, write_series
+from preprocess.pieces import Piece, read_pieces
 from preprocess.publish import publish
 from preprocess.store_place import StorePath
 from preprocess.study import Settings
+from preprocess.tables import build_table
 
-_VERSIONED = ("ctvlp", "numpy", "scipy", "pydicom", "python-gdcm", "nibabel", "zarr", "dask", "totalsegmentator")
+_VERSIONED = (
+    "ctvlp",
+    "numpy",
+    "scipy",
+    "pydicom",
+    "python-gdcm",
+    "nibabel",
+    "zarr",
+    "dask",
+    "totalsegmentator",
+    "nnunetv2",
+    "torch",
+)
+_SERIES_TYPES = {
+    "study_id": "string",
+    "series": "string",
+    "chosen": "bool",
+    "volume": "string",
+    "reason": "string",
+    "kind": "string",
+    "slices": "Int64",
+    "step_mm": "Float64",
+    "coverage_mm": "Float64",
+    "plane": "string",
+    "original": "boolean",
+    "kernel": "string",
+    "phase": "string",
+}
 
 
 def rebuild_manifest(settings: Settings, *, leave_damaged: bool = False) -> pd.DataFrame:
@@ -64,8 +93,8 @@ def write_tables(settings: Settings, *, counts: Mapping[str, Any], seconds: floa
         "seconds_by_stage": stages,
     }
     with _writing(store):
-        write_failures(store / "failures.jsonl", pieces)
-        write_series(store / "series.parquet", pieces)
+        _write_failures(store / "failures.jsonl", pieces)
+        _write_series(store / "series.parquet", pieces)
         publish(store / "run.json", (json.dumps(run, indent=1, sort_keys=True) + "\n").encode())
 
 
@@ -76,6 +105,30 @@ def _writing(store: StorePath) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"store {store} cannot be written: {error.strerror or error}") from error
+
+
+def _write_failures(path: StorePath, pieces: Iterable[Piece]) -> None:
+    """One JSON line a failed study: study, stage, reason, message."""
+    lines = [
+        json.dumps(
+            {"study": piece.study_id, "stage": piece.stage, "reason": piece.reason, "message": piece.message},
+            ensure_ascii=False,
+        )
+        for piece in pieces
+        if piece.status == "failed"
+    ]
+    publish(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def _write_series(path: StorePath, pieces: Iterable[Piece]) -> None:
+    """Table of every series seen, chosen or not, and why; sorted by study and series."""
+    table = build_table(
+        ({"study_id": piece.study_id, **row} for piece in pieces for row in piece.series), _SERIES_TYPES
+    )
+    table = table.sort_values(["study_id", "series"], kind="stable").reset_index(drop=True)
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    publish(path, buffer.getvalue())
 
 
 def _version(name: str) -> str | None:

@@ -3,15 +3,16 @@
 import io
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal
 
 from preprocess.crops import Crop
 from preprocess.errors import InputError, StoreError
 from preprocess.store_place import StorePath, StoreUrl, store_place
 from preprocess.study_file import SUFFIX, StudyFile
 from preprocess.study_writer import StoredVolume, write_study_file
+
+if TYPE_CHECKING:  # children that do studies write files and need no tables
+    import pandas as pd
 
 __all__ = ["Crop", "Store", "StoreError", "StoredVolume", "StudyFile", "study_path", "write_study"]
 
@@ -89,11 +90,11 @@ class Store:
             raise StoreError(f"study {study_id}: the store {self.path} has no file {path.name}")
         return StudyFile(path, study_id)
 
-    def manifest(self) -> pd.DataFrame:
+    def manifest(self) -> "pd.DataFrame":
         """One row a study, volume and anatomy (`manifest.build_manifest`)."""
         return self._parquet(self.path / "manifest.parquet")
 
-    def series(self) -> pd.DataFrame:
+    def series(self) -> "pd.DataFrame":
         """One row a series seen: chosen or not, and why."""
         return self._parquet(self.path / "series.parquet")
 
@@ -105,11 +106,13 @@ class Store:
         except (OSError, ValueError) as error:
             raise StoreError(f"{path} cannot be read: {error}") from error
 
-    def table(self, name: TextTable) -> pd.DataFrame:
+    def table(self, name: TextTable) -> "pd.DataFrame":
         """A table of the reports' text (`text/<name>.parquet`)."""
         return self._parquet(self.path / "text" / f"{name}.parquet")
 
-    def _parquet(self, path: StorePath) -> pd.DataFrame:
+    def _parquet(self, path: StorePath) -> "pd.DataFrame":
+        import pandas as pd
+
         try:
             return pd.read_parquet(io.BytesIO(path.read_bytes()) if isinstance(path, StoreUrl) else path)
         except FileNotFoundError as error:

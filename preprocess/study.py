@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from preprocess.archive import StudySource, content_digest, read_series
 from preprocess.attempt import ANY_WAY, Attempt, Clock, Tell, keep_silent
 from preprocess.crops import OVERVIEW_SPACING_MM, build_crops, resample_volume
 from preprocess.decisions import Decisions, check_ruling, decisions_of, judged, ruling_on, turned_labels, turned_volume
@@ -20,11 +19,13 @@ from preprocess.masks import place_labels, read_masks
 from preprocess.networks import gpu_is_lost
 from preprocess.pieces import Piece, file_sha256, write_piece
 from preprocess.quality import orientation_flags, without_padding
+from preprocess.readers import read_series
 from preprocess.segment import segment
 from preprocess.series import SeriesChoice, SeriesSource, choose_series, passed_over
 from preprocess.stack import Gaps
 from preprocess.store import StoredVolume, study_path, write_study
 from preprocess.store_place import StorePath
+from preprocess.study_source import StudySource, content_digest
 from preprocess.vocabulary import Anatomy
 from preprocess.volume import LabelMap, Volume
 

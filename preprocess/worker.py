@@ -89,7 +89,7 @@ class Worker:
             arguments: Handed to the child; picklable.
             seconds: Time allowed; starting the child is not part of it.
             memory_bytes: Memory allowed to the child and all that it starts.
-            lighter: Use a fresh child that gives memory back at the price of time.
+            lighter: Use a child of its own that gives memory back at the price of time; the next call has a usual one.
 
         Raises:
             CallEnded: The child had to be ended, or died.
@@ -97,7 +97,7 @@ class Worker:
             InputError: The child cannot be started.
             WorkerClosed: `close` was called meanwhile.
         """
-        if self._child is not None and lighter > self._child.lighter:
+        if self._child is not None and lighter != self._child.lighter:
             self.stop()
         try:
             child = self._child

@@ -4,9 +4,11 @@ from datetime import date
 import pytest
 from phantoms import body, canonical_affine, dicom_series, enhanced_ct, save_series, write_nifti
 
-from preprocess.archive import content_digest, find_studies, read_series, source_digest
+from preprocess.archive import find_studies
 from preprocess.dicom_headers import read_header
 from preprocess.errors import InputError
+from preprocess.readers import read_series
+from preprocess.study_source import content_digest, source_digest
 
 
 def save(folder, **tags):

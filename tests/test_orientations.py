@@ -8,11 +8,12 @@ import pytest
 import SimpleITK
 from phantoms import body, canonical_affine, dicom_series, oblique_affine, organ_labels, save_series
 
-from preprocess.archive import find_studies, read_series
+from preprocess.archive import find_studies
 from preprocess.crops import build_crops
 from preprocess.geometry import nifti_from_affine
 from preprocess.masks import place_labels, read_masks
 from preprocess.quality import orientation_flags
+from preprocess.readers import read_series
 from preprocess.simulate.truth import write_labels
 from preprocess.vocabulary_files import load_anatomies
 

@@ -3,9 +3,9 @@ import pytest
 import SimpleITK as sitk
 from phantoms import body, canonical_affine, oblique_affine
 
-from preprocess.archive import find_studies, read_series
+from preprocess.archive import find_studies
 from preprocess.errors import Reason, StudyError
-from preprocess.readers import volume_files, volume_kind, volume_stem
+from preprocess.readers import read_series, volume_files, volume_kind, volume_stem
 from preprocess.readers_itk import is_itk, itk_files, itk_stem, read_itk
 
 HU = body()
