@@ -5,16 +5,22 @@ The rule of every row is the table in `docs/`: `patient` is plain CLIP, `normal`
 and over those whose texts a peer finds alike.
 """
 
+import logging
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Literal, TypeVar, get_args
 
+import numba.cuda
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ctvlp.pairing_cpu import targets_cpu
+from ctvlp.pairing_cuda import targets_cuda
 from ctvlp.pairing_torch import targets_torch
+
+logger = logging.getLogger(__name__)
 
 Mode = Literal["patient", "normal", "disease"]
 Mix = Literal["sum", "mixture"]
@@ -83,7 +89,7 @@ def pairing_targets(
     if abnormal.device.type == "cpu":
         arrays: tuple[Any, ...] = tuple(None if value is None else value.detach().numpy() for value in given)
         return torch.from_numpy(targets_cpu(*arrays, **settings))
-    return targets_torch(*given, **settings)
+    return targets_cuda(*given, **settings) if _has_kernel(abnormal.device) else targets_torch(*given, **settings)
 
 
 def relations(patients: Sequence[str] | npt.NDArray[Any], uncertain: npt.NDArray[np.bool_]) -> Bools:
@@ -114,6 +120,17 @@ def finding_bits(present: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
     places = np.left_shift(np.uint64(1), np.arange(present.shape[1], dtype=np.uint64))
     bits: npt.NDArray[np.uint64] = np.where(present, places, np.uint64(0)).sum(axis=1, dtype=np.uint64)
     return bits
+
+
+@cache
+def _has_kernel(device: torch.device) -> bool:
+    """Whether numba can compile for the device; without its toolkit, tensor operations do the same."""
+    if device.type != "cuda":
+        return False
+    if not numba.cuda.is_available():
+        logger.warning("numba finds no CUDA toolkit: pairing runs as tensor operations")
+        return False
+    return True
 
 
 def _check_shapes(abnormal: Any, shapes: dict[str, tuple[Any, int]]) -> None:

@@ -22,7 +22,9 @@ Floats = npt.NDArray[np.float32]
 
 _NO_BITS: Bits = np.zeros(0, dtype=np.uint64)
 _NO_COSINES: Floats = np.zeros((0, 0), dtype=np.float32)
-_NO_EXCLUSIONS: Bools = np.zeros((0, 0), dtype=np.bool_)
+_NOTHING = -1
+_UNLIKE_ALL = -2
+"""Text ids: of a text that names nothing particular, and what such a text looks for."""
 _FEW = 512
 """Rows below which threads cost more than they bring."""
 
@@ -56,19 +58,21 @@ def targets_cpu(
     """
     if mode == "patient":
         return np.eye(len(abnormal), dtype=np.float32)
-    out = np.zeros((len(abnormal), len(abnormal)), dtype=np.float32)
+    out = np.empty((len(abnormal), len(abnormal)), dtype=np.float32)
     sick = np.ascontiguousarray(abnormal, dtype=np.bool_)
-    texts = np.ascontiguousarray(text_id, dtype=np.int64)
-    banned = _NO_EXCLUSIONS if exclude is None else np.ascontiguousarray(exclude, dtype=np.bool_)
+    texts = np.maximum(text_id, _NOTHING).astype(np.int64, copy=False)
+    banned = np.zeros((1, len(sick)), np.bool_) if exclude is None else np.ascontiguousarray(exclude, dtype=np.bool_)
     if mode == "normal":
         _run(_fill_normal, sick, texts, banned, out)
         return out
-    sets = _NO_BITS if findings is None else np.ascontiguousarray(findings).view(np.uint64)
+    ill = np.flatnonzero(sick)
+    sets = _NO_BITS if findings is None else np.ascontiguousarray(findings).view(np.uint64)[ill]
     peer = _NO_COSINES if peer_cosine is None else np.ascontiguousarray(peer_cosine, dtype=np.float32)
+    weights = (np.float32(share), np.float32(1 / temperature))
     if mix == "sum":
-        _run(_fill_sum, sick, texts, sets, peer, banned, share, temperature, out)
+        _run(_fill_sum, sick, texts, ill, texts[ill], sets, peer, banned, *weights, out)
     else:
-        _run(_fill_mixture, sick, texts, sets, peer, banned, share, own, temperature, out)
+        _run(_fill_mixture, sick, texts, ill, texts[ill], sets, peer, banned, *weights, np.float32(own), out)
     return out
 
 
@@ -101,60 +105,41 @@ def _ones(word: np.uint64) -> float:
 
 
 @_compiled(inline="always")
-def _overlap(i: int, j: int, texts: Integers, sets: Bits) -> float:
-    """Jaccard overlap of two finding sets; 1 for equal texts, 0 without findings."""
-    if len(sets) == 0:
-        return 0.0
-    if texts[i] >= 0 and texts[i] == texts[j]:
-        return 1.0
-    union = _ones(sets[i] | sets[j])
-    return _ones(sets[i] & sets[j]) / union if union > 0 else 0.0
-
-
-@_compiled(inline="always")
-def _allowed(i: int, j: int, banned: Bools) -> bool:
-    return len(banned) == 0 or not banned[i, j]
-
-
-@_compiled(inline="always")
-def _matches(i: int, j: int, sick: Bools, texts: Integers) -> bool:
-    """Whether j counts fully as a match of i under `normal`."""
-    return i == j or (not sick[i] and not sick[j]) or (texts[i] >= 0 and texts[i] == texts[j])
-
-
-@_compiled()
-def _normal_row(i: int, sick: Bools, texts: Integers, banned: Bools, row: Floats) -> None:
+def _matches(i: int, sick: Bools, texts: Integers, bans: Bools, row: Floats) -> int:
+    """Set row to 1 where j counts fully as a match of i under `normal`, else to 0; return how many do."""
+    mine = texts[i] if texts[i] >= 0 else _UNLIKE_ALL
+    healthy = not sick[i]
     count = 0
     for j in range(len(row)):
-        if _allowed(i, j, banned) and _matches(i, j, sick, texts):
-            row[j] = 1.0
-            count += 1
+        match = ((texts[j] == mine) | (healthy & (not sick[j]))) & (not bans[j])
+        row[j] = np.float32(match)
+        count += match
+    if row[i] == 0:
+        row[i] = 1
+        count += 1
+    return count
+
+
+@_compiled(inline="always")
+def _scale(row: Floats, factor: np.float32) -> None:
     for j in range(len(row)):
-        row[j] /= count
+        row[j] *= factor
 
 
-@_compiled()
-def _peer_softmax(
-    i: int, peer: Floats, banned: Bools, sick: Bools, only_abnormal: bool, temperature: float
-) -> tuple[float, float]:
-    """Largest logit and sum of exponentials of row i, over the allowed j, or the allowed abnormal j other than i."""
-    top = -np.inf
-    total = 0.0
-    for j in range(len(sick)):
-        if _allowed(i, j, banned) and (not only_abnormal or (sick[j] and j != i)):
-            logit = peer[i, j] / temperature
-            if logit > top:
-                total = total * np.exp(top - logit) + 1.0
-                top = logit
-            else:
-                total += np.exp(logit - top)
-    return top, total
+@_compiled(inline="always")
+def _overlaps(mine: int, own_set: np.uint64, ill_texts: Integers, sets: Bits, parts: Floats) -> None:
+    """Jaccard overlap of one finding set with those of all abnormal samples; 1 for equal texts."""
+    for k in range(len(sets)):
+        union = _ones(own_set | sets[k])
+        overlap = _ones(own_set & sets[k]) / max(union, 1.0)
+        parts[k] = np.float32(1.0) if ill_texts[k] == mine else np.float32(overlap)
 
 
 @_compiled()
 def _fill_normal(first: int, last: int, sick: Bools, texts: Integers, banned: Bools, out: Floats) -> None:
     for i in range(first, last):
-        _normal_row(i, sick, texts, banned, out[i])
+        count = _matches(i, sick, texts, banned[i % len(banned)], out[i])
+        _scale(out[i], np.float32(1.0 / count))
 
 
 @_compiled()
@@ -163,33 +148,44 @@ def _fill_sum(
     last: int,
     sick: Bools,
     texts: Integers,
+    ill: Integers,
+    ill_texts: Integers,
     sets: Bits,
     peer: Floats,
     banned: Bools,
-    share: float,
-    temperature: float,
+    share: np.float32,
+    sharpness: np.float32,
     out: Floats,
 ) -> None:
+    overlaps = np.zeros(len(ill), np.float32)
+    likeness = np.zeros(len(texts), np.float32)
+    rank = np.searchsorted(ill, first)
     for i in range(first, last):
+        row, bans = out[i], banned[i % len(banned)]
+        count = _matches(i, sick, texts, bans, row)
         if not sick[i]:
-            _normal_row(i, sick, texts, banned, out[i])
+            _scale(row, np.float32(1.0 / count))
             continue
-        top, total = 0.0, 1.0
+        if len(sets) > 0:
+            _overlaps(texts[i] if texts[i] >= 0 else _UNLIKE_ALL, sets[rank], ill_texts, sets, overlaps)
+        rank += 1
+        total = np.float32(1.0)
         if len(peer) > 0:
-            top, total = _peer_softmax(i, peer, banned, sick, False, temperature)
-        row_sum = 0.0
-        for j in range(len(sick)):
-            if not _allowed(i, j, banned):
-                continue
-            weight = 1.0 if _matches(i, j, sick, texts) else 0.0
-            if sick[j] and j != i and weight == 0.0:
-                weight = share * _overlap(i, j, texts, sets)
-                if len(peer) > 0:
-                    weight += (1.0 - share) * np.exp(peer[i, j] / temperature - top) / total
-            out[i, j] = min(weight, 1.0)
-            row_sum += min(weight, 1.0)
-        for j in range(len(sick)):
-            out[i, j] /= row_sum
+            top = np.float32(-np.inf)
+            for j in range(len(row)):
+                top = max(top, peer[i, j] if not bans[j] else np.float32(-np.inf))
+            total = np.float32(0.0)
+            for j in range(len(row)):
+                likeness[j] = np.exp((peer[i, j] - top) * sharpness) if not bans[j] else np.float32(0.0)
+                total += likeness[j]
+        by_peer = (np.float32(1.0) - share) / total
+        row_sum = float(count)
+        for k in range(len(ill)):
+            j = ill[k]
+            if row[j] == 0 and not bans[j]:
+                row[j] = min(share * overlaps[k] + by_peer * likeness[j], np.float32(1.0))
+                row_sum += row[j]
+        _scale(row, np.float32(1.0 / row_sum))
 
 
 @_compiled()
@@ -198,35 +194,46 @@ def _fill_mixture(
     last: int,
     sick: Bools,
     texts: Integers,
+    ill: Integers,
+    ill_texts: Integers,
     sets: Bits,
     peer: Floats,
     banned: Bools,
-    share: float,
-    own: float,
-    temperature: float,
+    share: np.float32,
+    sharpness: np.float32,
+    own: np.float32,
     out: Floats,
 ) -> None:
+    overlaps = np.zeros(len(ill), np.float32)
+    likeness = np.zeros(len(ill), np.float32)
+    rank = np.searchsorted(ill, first)
     for i in range(first, last):
+        row, bans = out[i], banned[i % len(banned)]
         if not sick[i]:
-            _normal_row(i, sick, texts, banned, out[i])
+            _scale(row, np.float32(1.0 / _matches(i, sick, texts, bans, row)))
             continue
-        overlaps = 0.0
-        for j in range(len(sick)):
-            if sick[j] and j != i and _allowed(i, j, banned):
-                overlaps += _overlap(i, j, texts, sets)
-        top, total = 0.0, 0.0
+        row[:] = 0
+        common, total = 0.0, 0.0
+        if len(sets) > 0:
+            _overlaps(texts[i] if texts[i] >= 0 else _UNLIKE_ALL, sets[rank], ill_texts, sets, overlaps)
+        rank += 1
+        for k in range(len(ill)):
+            overlaps[k] = overlaps[k] if ill[k] != i and not bans[ill[k]] else np.float32(0.0)
+            common += overlaps[k]
         if len(peer) > 0:
-            top, total = _peer_softmax(i, peer, banned, sick, True, temperature)
-        if overlaps == 0.0 and total == 0.0:
-            out[i, i] = 1.0
+            top = np.float32(-np.inf)
+            for k in range(len(ill)):
+                likeness[k] = peer[i, ill[k]] if ill[k] != i and not bans[ill[k]] else np.float32(-np.inf)
+                top = max(top, likeness[k])
+            for k in range(len(ill)):
+                likeness[k] = np.exp((likeness[k] - top) * sharpness) if top > -np.inf else np.float32(0.0)
+                total += likeness[k]
+        if common == 0 and total == 0:
+            row[i] = 1
             continue
-        by_overlap = 0.0 if overlaps == 0.0 else 1.0 if total == 0.0 else share
-        for j in range(len(sick)):
-            if sick[j] and j != i and _allowed(i, j, banned):
-                weight = 0.0
-                if by_overlap > 0.0:
-                    weight += by_overlap * _overlap(i, j, texts, sets) / overlaps
-                if by_overlap < 1.0:
-                    weight += (1.0 - by_overlap) * np.exp(peer[i, j] / temperature - top) / total
-                out[i, j] = (1.0 - own) * weight
-        out[i, i] = own
+        part = 0.0 if common == 0 else 1.0 if total == 0 else float(share)
+        by_overlap = np.float32((1.0 - own) * part / max(common, 1e-30))
+        by_peer = np.float32((1.0 - own) * (1.0 - part) / max(total, 1e-30))
+        for k in range(len(ill)):
+            row[ill[k]] = by_overlap * overlaps[k] + by_peer * likeness[k]
+        row[i] = own
