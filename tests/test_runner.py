@@ -148,12 +148,14 @@ def test_a_cluster_that_is_not_there_is_said(tmp_path, monkeypatch):
 
 
 ENDED_RUN = """
+import signal
 import sys
 from pathlib import Path
 from fake_studies import TARGET, FakeSettings, FakeTask
 from preprocess.limits import Limits
 from preprocess.runner import run_tasks
 from preprocess.signals import Terminated
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started without
 try:
     tasks = [FakeTask(f"half-{number}") for number in range(5)]
     store = FakeSettings(Path(sys.argv[1]))
@@ -192,10 +194,13 @@ def test_a_run_that_is_asked_to_end_leaves_no_process_and_no_half_of_a_file(tmp_
     """Terminals and batch systems send their signals to all processes of the run's group."""
     (tmp_path / "studies").mkdir()
     with in_subprocess("-c", ENDED_RUN, str(tmp_path), str(workers)) as process:
-        wait_for((tmp_path / "writing").exists)
-        assert list((tmp_path / "studies").iterdir())
-        os.killpg(process.pid, number)
-        _, errors = process.communicate(timeout=30)
+        try:
+            wait_for((tmp_path / "writing").exists)
+            assert list((tmp_path / "studies").iterdir())
+            os.killpg(process.pid, number)
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert (process.returncode, errors) == (status, b"")
     assert list((tmp_path / "studies").iterdir()) == []
     assert children_of(tmp_path) == []
