@@ -174,7 +174,7 @@ def build_batch(
         samples: Study to its samples.
         source: Gives tokens.
         vocabulary: Gives the order of anatomies, and which findings need the whole one.
-        rng: Draws each sample's wording, where it has several, and each crop's grid.
+        rng: Draws one of each sample's texts, where it has several, and each crop's grid.
         silence: See `label_targets`.
     """
     chosen = [sample for study in studies for sample in samples[study]]

@@ -26,7 +26,7 @@ KINDS = {"raw": ("text",), "canonical": ("canonical",), "mixed": ("text", "canon
 
 @dataclass(frozen=True)
 class SampleText:
-    """One wording of what a report says of an anatomy.
+    """One way to put what a report says of an anatomy.
 
     Attributes:
         text: The words.
@@ -47,7 +47,7 @@ class Sample:
         patient_id: Its patient.
         anatomy: Name of the anatomy.
         volume: Name of the volume whose crop is taken.
-        texts: What the report says of the anatomy; of several wordings each batch draws one.
+        texts: What the report says of the anatomy; of several each batch draws one.
         normal: The report calls it normal.
         abnormal: The report calls it abnormal.
         uncertain: The report leaves it open.
