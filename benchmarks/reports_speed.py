@@ -42,7 +42,7 @@ def load_texts(folder: Path) -> list[str]:
     """Return real reports, or invented ones where there are none."""
     table = folder / "reports" / "ct_rate_labelled.csv"
     if not table.is_file():
-        return [report["text"] for report in json.loads(INVENTED.read_text(encoding="utf-8")).values()]
+        return [report["text"] for report in json.loads(INVENTED["en"].read_text(encoding="utf-8")).values()]
     reports = read_report_table(table, id_column="AccessionNo", text_column="report_text")
     return [
         text for name, text in zip(reports["report_id"], reports["text"], strict=True) if in_split(str(name), "work")

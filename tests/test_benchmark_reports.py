@@ -76,9 +76,10 @@ def test_level_on_working_reports(shared_data: Path) -> None:
     assert scores["false mentions"] <= 0.02
 
 
-def test_labels_of_invented_reports_fit_their_texts_and_the_vocabulary() -> None:
+@pytest.mark.parametrize("language", INVENTED)
+def test_labels_of_invented_reports_fit_their_texts_and_the_vocabulary(language: str) -> None:
     vocabulary = load_vocabulary("ct54")
-    for name, report in json.loads(INVENTED.read_text(encoding="utf-8")).items():
+    for name, report in json.loads(INVENTED[language].read_text(encoding="utf-8")).items():
         for anatomy, entry in report["labels"].items():
             known = {finding.id.split(".", 1)[1] for finding in vocabulary.of(anatomy)}
             assert known >= {*entry["positive"], *entry["uncertain"], *entry["negative"]}, name
