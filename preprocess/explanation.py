@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from preprocess.canonical import canonical_text
-from preprocess.language import AUTO, resolve_language
+from preprocess.language import AUTO, resolve_languages
 from preprocess.lexicon import COLLECTIVE, FOREIGN, MASK, Lexicon
 from preprocess.phrases import Match, fold, longest
 from preprocess.reading import Evidence, ReadSentence
@@ -101,7 +101,7 @@ def explain_report(
     Raises:
         InputError: The language's files are missing or wrong.
     """
-    language = resolve_language(text, language)
+    language = resolve_languages([text], language)[0]
     reader = build_reader(vocabulary, language)
     reading = reader.read(text, abnormal_rule=abnormal_rule)
     sentences = []

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from preprocess.lexicon import FILES, OPTIONAL, language_folder, listed, read_wo
 
 AUTO = "auto"
 LANGUAGES = ("en", "de")
-"""Languages to choose from; the first one where a text tells nothing."""
+"""Languages to choose from; the first one where nothing tells."""
 
 TELLING = ("sections", "clauses", "assertion", "status", "anatomies")
 """Files with words that tell a language; findings are named alike in many."""
@@ -21,11 +21,10 @@ LEADING = 6000
 """Characters that are looked at: more tell nothing new."""
 
 
-def detect_language(text: str) -> str:
-    """Return the language of a text, `en` or `de`.
+def detect_language(text: str, otherwise: str = LANGUAGES[0]) -> str:
+    """Return the language of a text, `en` or `de`, and `otherwise` where its words do not tell.
 
-    Each word that only one language's data files have counts for that language. The same text gives the same answer;
-    a text without such words is taken as English.
+    Each word that only one language's data files have counts for that language. The same text gives the same answer.
     """
     counts: Counter[str] = Counter()
     telling = _telling_words()
@@ -33,12 +32,18 @@ def detect_language(text: str) -> str:
         language = telling.get(word)
         if language is not None:
             counts[language] += 1
-    return max(LANGUAGES, key=lambda language: counts[language])
+    return max((otherwise, *LANGUAGES), key=lambda language: counts[language])
 
 
-def resolve_language(text: str, language: str | Path = AUTO) -> str | Path:
-    """Return `language`, or the language of the text where it is `auto`."""
-    return detect_language(text) if language == AUTO else language
+def resolve_languages(texts: Sequence[str], language: str | Path = AUTO) -> list[str | Path]:
+    """Return `language` for each of a study's texts, or each text's own where it is `auto`.
+
+    A text whose words do not tell, such as a short addendum, is in the language of all of them together.
+    """
+    if language != AUTO:
+        return [language] * len(texts)
+    together = detect_language("\n".join(texts))
+    return [detect_language(text, together) for text in texts]
 
 
 @cache

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from preprocess.errors import InputError
-from preprocess.language import AUTO, resolve_language
+from preprocess.language import AUTO
 from preprocess.limits import default_workers
 from preprocess.reading import AnatomyReading, Evidence, ReadSentence, ReportPart, ReportReading
-from preprocess.report_reader import AbnormalRule, build_reader
+from preprocess.report_reader import AbnormalRule, read_study
 from preprocess.vocabulary import Vocabulary
 
 Item = tuple[str, Sequence[ReportPart]]
@@ -44,8 +44,7 @@ class _Task(NamedTuple):
 
     def read(self, parts: Sequence[ReportPart]) -> ReportReading:
         """Read one study."""
-        language = resolve_language("\n".join(part.text for part in parts), self.language)
-        return build_reader(self.vocabulary, language).read_parts(parts, abnormal_rule=self.abnormal_rule)
+        return read_study(parts, self.vocabulary, language=self.language, abnormal_rule=self.abnormal_rule)
 
 
 def read_many(
@@ -62,7 +61,7 @@ def read_many(
         items: Each study's name and its parts, as `Reader.read_parts` takes them; taken only as far ahead as keeps the
             processes busy, so that memory does not grow with their number.
         vocabulary: Anatomies and findings to look for.
-        language: `auto` (each study's own), name of a shipped language, or a folder of its files.
+        language: `auto` (each report's own), name of a shipped language, or a folder of its files.
         abnormal_rule: See `preprocess.report_reader.read_report`.
         workers: Processes that read; 1 reads in this one, and so does None where there are few studies, while for many
             it takes one a core.

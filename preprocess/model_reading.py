@@ -16,13 +16,13 @@ from typing import Protocol
 
 from preprocess.answer_book import AnswerBook
 from preprocess.errors import InputError
-from preprocess.language import AUTO, resolve_language
+from preprocess.language import AUTO
 from preprocess.local_model import BATCH, LocalModel, check_model_folder
 from preprocess.many_reports import Item, read_many
 from preprocess.model_answers import Answer, Choice, Failure
 from preprocess.model_controls import LEAST_RIGHT, build_controls
 from preprocess.reading import ReportReading
-from preprocess.report_reader import AbnormalRule, build_reader
+from preprocess.report_reader import AbnormalRule, read_study
 from preprocess.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -203,8 +203,7 @@ def read_many_asking(
         for reading in readings:
             study_id, parts = drawn.popleft()
             if any(clause in answers for clause in _unread(reading)):
-                known = build_reader(vocabulary, resolve_language("\n".join(part.text for part in parts), language))
-                reading = known.read_parts(parts, abnormal_rule=abnormal_rule, answers=answers)
+                reading = read_study(parts, vocabulary, language=language, abnormal_rule=abnormal_rule, answers=answers)
             yield study_id, reading
 
     rules = read_many(remembered(), vocabulary, language=language, abnormal_rule=abnormal_rule, workers=workers)

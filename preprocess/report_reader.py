@@ -10,6 +10,7 @@ from typing import Literal
 
 from preprocess.clause_reader import Clause, Subject, parse_sentence
 from preprocess.findings import judge
+from preprocess.language import AUTO, resolve_languages
 from preprocess.lexicon import Lexicon, load_lexicon
 from preprocess.model_answers import EDGES, NO_ANSWERS, Answers, note_answer
 from preprocess.phrases import fold
@@ -56,16 +57,9 @@ class Reader:
             abnormal_rule: See `read_report`.
             answers: What a language model says of clauses that the rules leave unmatched, if one was asked.
         """
-        notes = Notes()
-        read: list[ReadSentence] = []
-        begun = 0
-        for part in parts:
-            begun += part.kind == "addendum"
-            begun = self._read_part(part.text, begun, notes, read, answers)
-        summarised = abnormal_rule == "impression" and any(s.section == "impression" for s in read)
-        return conclude(notes, read, self.vocabulary, partial=self.lexicon.partial, summarised=summarised)
+        return _read_together([(part, self) for part in parts], self.vocabulary, abnormal_rule, answers)
 
-    def _read_part(self, text: str, begun: int, notes: Notes, read: list[ReadSentence], answers: Answers) -> int:
+    def note_part(self, text: str, begun: int, notes: Notes, read: list[ReadSentence], answers: Answers) -> int:
         """Note what one text says, add its sentences to `read`, and return how many addenda have begun by its end."""
         subject = scope = Subject()
         section = ""
@@ -180,6 +174,22 @@ class Reader:
 
 MANY = 2
 
+
+def _read_together(
+    parts: Sequence[tuple[ReportPart, Reader]], vocabulary: Vocabulary, abnormal_rule: AbnormalRule, answers: Answers
+) -> ReportReading:
+    """Read the parts of one study, each with its reader."""
+    notes = Notes()
+    read: list[ReadSentence] = []
+    begun = 0
+    for part, reader in parts:
+        begun += part.kind == "addendum"
+        begun = reader.note_part(part.text, begun, notes, read, answers)
+    partial = {name for _, reader in parts for name in reader.lexicon.partial}
+    summarised = abnormal_rule == "impression" and any(s.section == "impression" for s in read)
+    return conclude(notes, read, vocabulary, partial=partial, summarised=summarised)
+
+
 _READERS: dict[tuple[str, str], Reader] = {}
 
 
@@ -193,6 +203,31 @@ def build_reader(vocabulary: Vocabulary, language: str | Path = "en") -> Reader:
     if key not in _READERS:
         _READERS[key] = Reader(vocabulary, language)
     return _READERS[key]
+
+
+def read_study(
+    parts: Sequence[ReportPart],
+    vocabulary: Vocabulary,
+    *,
+    language: str | Path = AUTO,
+    abnormal_rule: AbnormalRule = "any",
+    answers: Answers = NO_ANSWERS,
+) -> ReportReading:
+    """Read the reports of one study together.
+
+    Args:
+        parts: See `Reader.read_parts`, as for the last two.
+        vocabulary: Anatomies and findings to look for.
+        language: `auto` (each report's own), name of a shipped language, or a folder of its files.
+        abnormal_rule: See there.
+        answers: See there.
+
+    Raises:
+        InputError: The language's files are missing or wrong.
+    """
+    languages = resolve_languages([part.text for part in parts], language)
+    readers = [build_reader(vocabulary, own) for own in languages]
+    return _read_together(list(zip(parts, readers, strict=True)), vocabulary, abnormal_rule, answers)
 
 
 def read_report(

@@ -34,8 +34,11 @@ class SexWords:
     def find(self, texts: Iterable[str]) -> dict[str, str]:
         """Return each sex that the texts give away, with the first words that do, as written."""
         text = BETWEEN.join(texts)
+        folded = fold(text)
         found: dict[str, str] = {}
-        for match in self._phrases.find_all(fold(text))["sexes"]:
+        if not self._phrases.may_find(folded):
+            return found
+        for match in self._phrases.find_all(folded)["sexes"]:
             found.setdefault(match.key, " ".join(text[match.start : match.end].split()))
         return found
 

@@ -94,7 +94,7 @@ def write_text_tables(
         vocabulary: Anatomies and findings to look for.
         folder: Folder or URL; made if missing.
         abnormal_rule: See `preprocess.report_reader.read_report`.
-        language: `auto` (each study's own), name of a shipped language, or a folder of its files.
+        language: `auto` (each report's own), name of a shipped language, or a folder of its files.
         deidentifier: Removes identifiers from each text before it is read; None leaves the texts as they are.
         coverage: Study to the anatomies that its volumes cover: nothing is said of others. Of a study that it does not
             name this is unknown, and by default of every study.

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from preprocess.language import detect_language, resolve_language
+from preprocess.language import detect_language, resolve_languages
+from preprocess.reading import ReportPart
+from preprocess.report_reader import read_study
+from preprocess.vocabulary_files import load_vocabulary
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -35,7 +38,22 @@ def test_every_invented_report_is_told(language: str) -> None:
     assert {detect_language(report["text"]) for report in reports.values()} == {language}
 
 
-def test_a_set_language_stays() -> None:
-    assert resolve_language("Die Leber ist unauffällig.", "en") == "en"
-    assert resolve_language("Die Leber ist unauffällig.", "auto") == "de"
-    assert resolve_language("Die Leber ist unauffällig.", Path("own")) == Path("own")
+GERMAN, ENGLISH = "Die Leber ist unauffällig.", "The liver is normal."
+
+
+def test_each_text_has_its_own_language_unless_one_is_set() -> None:
+    assert resolve_languages([GERMAN, ENGLISH]) == ["de", "en"]
+    assert resolve_languages([GERMAN, ENGLISH], "en") == ["en", "en"]
+    assert resolve_languages([GERMAN, ENGLISH], Path("own")) == [Path("own"), Path("own")]
+
+
+def test_a_text_that_does_not_tell_is_in_the_language_of_the_others() -> None:
+    assert resolve_languages([GERMAN, "Idem."]) == ["de", "de"]
+
+
+def test_reports_of_one_study_are_read_each_in_its_own_language() -> None:
+    parts = [ReportPart("Die Gallenblase ist steinfrei. Milz unauffällig."), ReportPart("A renal cyst.", "addendum")]
+    reading = read_study(parts, load_vocabulary("ct54"))
+    assert reading.labels["gallbladder.gallstone"] == 0
+    assert reading.labels["kidney.cyst"] == 1
+    assert reading.anatomies["spleen"].status == "normal"

@@ -95,6 +95,15 @@ def test_lookup_by_words_finds_what_plain_search_finds(text: str) -> None:
     assert found <= {m.span() for m in tried if m}
 
 
+@given(st.text(alphabet="abcxz ,_", max_size=12))
+def test_no_phrase_is_found_where_none_may_be(text: str) -> None:
+    phrases = PhraseSet({"all": {"key": ["cab", "a b", ", b"]}})
+    found = phrases.find_all(text)["all"]
+    for _ in range(2):  # once with words never seen, once with known ones
+        assert phrases.may_find(text) or not found
+    assert not phrases.may_find("z xx z zz")
+
+
 def test_endings_are_the_languages() -> None:
     phrases = PhraseSet({"all": {"key": ["zyste"]}}, endings={"e": "e[nmrs]?", "": "s?"})
     assert [m.end for m in phrases.find_all("zysten")["all"]] == [6]
