@@ -12,10 +12,10 @@ from preprocess.lexicon import CueGroup
 from preprocess.phrases import Match
 
 PRIORITY = ("hypothetical", "negative", "historical", "uncertain", "positive")
+ENDED = ("negative", "uncertain")
+"""What `restart` phrases end."""
 WORD = re.compile(r"\w+")
 CLOSED = re.compile(r"\([^()]*\)?")
-NEAR = 2
-"""A cue that reaches no further than so many words does not act across a comma: "wall thickening, gastritis?"."""
 
 
 def assert_mention(
@@ -32,7 +32,7 @@ def assert_mention(
         clause: (start, end) of the mention's clause.
         mention: (start, end) of the mention.
         cues: All cues, stops and affirming phrases of the sentence, without overlap; `restart` phrases (", a") and the
-            end of a list behind a `last` word ("or") end what a denial before them denies.
+            end of a list behind a `last` word ("or") end what a denial before them denies, or a doubt doubts.
         groups: Key of a cue to what it does.
 
     Returns:
@@ -41,13 +41,14 @@ def assert_mention(
     inside = [cue for cue in cues if clause[0] <= cue.start < clause[1]]
     stops = [cue.start for cue in inside if cue.key == "stop"]
     restarts = [cue.start for cue in inside if cue.key == "restart"]
-    restarts += _list_end(folded, clause, [cue for cue in inside if cue.key == "last"])
+    last = [cue for cue in inside if cue.key == "last"]
+    restarts += _list_end(folded, clause, last)
     acting: dict[str, str] = {}
     for cue in inside:
         group = groups.get(cue.key)
-        if group is None or not _acts(folded, cue, mention, group, stops):
+        if group is None or not _acts(folded, cue, mention, group, stops, last):
             continue
-        if group.assertion != "negative" or not any(cue.end <= place < mention[0] for place in restarts):
+        if group.assertion not in ENDED or not any(cue.end <= place < mention[0] for place in restarts):
             acting.setdefault(group.assertion, cue.phrase)
     for assertion in PRIORITY:
         if assertion in acting:
@@ -63,7 +64,14 @@ def _list_end(folded: str, clause: tuple[int, int], last: Sequence[Match]) -> li
     return [comma] if comma >= 0 else []
 
 
-def _acts(folded: str, cue: Match, mention: tuple[int, int], group: CueGroup, stops: Iterable[int]) -> bool:
+def _acts(
+    folded: str,
+    cue: Match,
+    mention: tuple[int, int],
+    group: CueGroup,
+    stops: Iterable[int],
+    last: Iterable[Match],
+) -> bool:
     """Whether the cue's direction, reach, brackets and the stops let it act on the mention."""
     start, end = mention
     if start <= cue.start and cue.end <= end:
@@ -76,9 +84,16 @@ def _acts(folded: str, cue: Match, mention: tuple[int, int], group: CueGroup, st
     if low > high or (not group.through and any(low <= stop < high for stop in stops)):
         return False
     between = folded[low:high]
-    if len(WORD.findall(between)) > group.reach or (group.reach <= NEAR and "," in between):
+    if len(WORD.findall(between)) > group.reach:
+        return False
+    if "," in between and not _lists(group, any(between.rfind(",") + low < word.start < high for word in last)):
         return False
     return _same_bracket(folded, cue, mention)
+
+
+def _lists(group: CueGroup, ended: bool) -> bool:
+    """Whether a cue acts across commas: a doubt behind ("a cyst, haematoma suspected") only on a list ended by "or"."""
+    return group.listing and (group.before or group.assertion != "uncertain" or ended)
 
 
 def _trails(folded: str, cue: Match) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from preprocess.anatomy_matcher import Place, find_place, subject_words
-from preprocess.clauses import split_clauses, split_items
+from preprocess.clauses import Statements, split_clauses, split_items
 from preprocess.findings import Mention, Signs, find_mentions, find_signs, select_findings
 from preprocess.lexicon import COLLECTIVE, FOREIGN, MASK, Lexicon
 from preprocess.phrases import Match, fold, longest
@@ -96,17 +96,19 @@ def _parse_clause(
 def _items(
     span: tuple[int, int], folded: str, found: Mapping[str, list[Match]], lexicon: Lexicon, owners: Owners
 ) -> list[tuple[int, int]]:
-    """Split a clause into items unless a denial holds it together."""
+    """Split a clause into items, each of other anatomies."""
     subjects = subject_words(folded, found["anatomies"], found["context"])
     named = [word for word in subjects if not word.key.startswith(COLLECTIVE)]
     groups = lexicon.cue_groups
-    for cue in found["cues"]:
-        if span[0] <= cue.start < span[1] and cue.key in groups and groups[cue.key].assertion == "negative":
-            edge = _edge_before(folded, span, cue, named) if groups[cue.key].before else None
-            if edge is None:
-                return [span]
-            return [*_items((span[0], edge), folded, found, lexicon, owners), (edge, span[1])]
-    stated = [sign.start for sign in found["status"] if sign.key in ("abnormal", "normal")]
+    denials = [cue for cue in found["cues"] if cue.key in groups and groups[cue.key].assertion == "negative"]
+    standing = [*denials, *(sign for sign in found["status"] if sign.key == "normal")]
+    seen = [mark for mark in found["clauses"] if mark.key == "detections"]
+    standing += [
+        mark
+        for mark in found["clauses"]
+        if mark.key == "verbs" and not any(told.start <= mark.start < told.end for told in seen)
+    ]
+    stated = [sign for sign in found["status"] if sign.key in ("abnormal", "removed")]
     own: list[Match] = []
     for match in found["findings"]:
         kind, finding = match.key.split(" ", 1)
@@ -115,18 +117,15 @@ def _items(
         if kind == "own":
             own.append(match._replace(key=owners[finding] or finding))
         if kind in ("own", "terms"):
-            stated.append(match.start)
+            stated.append(match)
     marks = [m for m in found["clauses"] if m.key != "separators" or not any(o.start < m.start < o.end for o in own)]
-    return split_items(span, folded, marks, [*named, *own], stated)
-
-
-def _edge_before(folded: str, span: tuple[int, int], cue: Match, named: Sequence[Match]) -> int | None:
-    """Return where a denial begins an item of its own: at a comma, with one anatomy before and another behind it."""
-    before = folded[span[0] : cue.start].rstrip()
-    edge = span[0] + len(before) - 1
-    left = {word.key for word in named if span[0] <= word.start < edge}
-    right = {word.key for word in named if edge <= word.start < span[1]}
-    return edge if before.endswith(",") and left and right and left.isdisjoint(right) else None
+    statements = Statements(
+        stated=stated,
+        standing=standing,
+        forward=[cue.start for cue in denials if groups[cue.key].before],
+        backward=[cue.start for cue in denials if not groups[cue.key].before],
+    )
+    return split_items(span, folded, marks, [*named, *own], statements)
 
 
 def _heading(folded: str, words: Sequence[Match], lexicon: Lexicon) -> Subject | None:

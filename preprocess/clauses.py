@@ -112,23 +112,38 @@ def _within(span: tuple[int, int], places: Iterable[int]) -> list[int]:
     return [place for place in places if span[0] <= place < span[1]]
 
 
+@dataclass(frozen=True)
+class Statements:
+    """Where a sentence states something.
+
+    Attributes:
+        stated: Signs and findings.
+        standing: What makes an item a statement by itself, whatever stands beside it: a denial, a word such as
+            "normal", a verb.
+        forward: Where denials of what follows begin ("no").
+        backward: Where denials of what stands before begin ("not seen").
+    """
+
+    stated: Sequence[Match]
+    standing: Sequence[Match]
+    forward: Sequence[int] = ()
+    backward: Sequence[int] = ()
+
+
 def split_items(
-    clause: tuple[int, int],
-    folded: str,
-    found: Sequence[Match],
-    named: Sequence[Match],
-    stated: Sequence[int],
+    clause: tuple[int, int], folded: str, found: Sequence[Match], named: Sequence[Match], statements: Statements
 ) -> list[tuple[int, int]]:
     """Split a clause without a verb of its own for each item ("cyst in the liver, stone in the left kidney").
 
-    A comma, joiner or separator parts items where something is stated on either side, each of another anatomy.
+    A comma, joiner or separator parts items where something is stated on either side, each of another anatomy. A denial
+    goes on through its list, up to an item that stands by itself ("no liver cyst or renal stone, spleen normal").
 
     Args:
         clause: (start, end) of the clause.
         folded: The sentence, folded.
         found: The sentence's phrases with the keys joiners and separators.
         named: Words that name anatomies, with the anatomies as keys.
-        stated: Where something is stated.
+        statements: What the sentence states.
     """
     start, end = clause
     closed = _parentheses(folded)
@@ -138,13 +153,33 @@ def split_items(
     items: list[tuple[int, int]] = []
     begin = start
     for place, following in pairwise([*places, end]):
-        left = {match.key for match in named if begin <= match.start and match.end <= place}
-        right = {match.key for match in named if place <= match.start and match.end <= following}
-        both = _within((begin, place), stated) and _within((place, following), stated)
-        if left and right and both and left.isdisjoint(right):
-            items.append((begin, place))
+        left, right = (begin, place), (place, following)
+        if _other_anatomies(left, right, named) and _both_state(left, right, end, statements):
+            items.append(left)
             begin = place
     return [*items, (begin, end)]
+
+
+def _other_anatomies(left: tuple[int, int], right: tuple[int, int], named: Iterable[Match]) -> bool:
+    """Whether either side names anatomies, and none that the other names."""
+    before, behind = ({match.key for match in _inside_of(side, named)} for side in (left, right))
+    return bool(before and behind) and before.isdisjoint(behind)
+
+
+def _both_state(left: tuple[int, int], right: tuple[int, int], end: int, statements: Statements) -> bool:
+    """Whether either side states something, whole ("splenic and renal infarcts" is one), beyond the other's denial."""
+    stands = [bool(_inside_of(side, statements.standing)) for side in (left, right)]
+    if _within(left, statements.forward) and not stands[1]:
+        return False
+    if _within((right[0], end), statements.backward) and not stands[0]:
+        return False
+    return all(
+        alone or _inside_of(side, statements.stated) for alone, side in zip(stands, (left, right), strict=True)
+    )
+
+
+def _inside_of(span: tuple[int, int], matches: Iterable[Match]) -> list[Match]:
+    return [match for match in matches if span[0] <= match.start and match.end <= span[1]]
 
 
 def _parentheses(folded: str) -> list[tuple[int, int]]:

@@ -115,7 +115,7 @@ def find_signs(
     for sign in inside:
         if sign.key not in ("abnormal", "removed", "normal", "filling", "traces"):
             continue
-        outside = [cue for cue in cues if _bears(folded, cue, sign)]
+        outside = [cue for cue in cues if _bears(folded, cue, sign, inside)]
         assertion, _ = assert_mention(folded, clause, (sign.start, sign.end), outside, lexicon.cue_groups)
         if sign.key == "removed":
             removed = removed or assertion in ("positive", "historical")
@@ -137,14 +137,22 @@ def find_signs(
     return Signs(frozenset(asserted), removed, exists, "limited" in kinds, "remark" in kinds, frozenset(filling))
 
 
-def _bears(folded: str, cue: Match, sign: Match) -> bool:
-    """Whether a cue may act on a sign: none inside what was removed, on an operation's traces only one next to it."""
+def _bears(folded: str, cue: Match, sign: Match, signs: Sequence[Match]) -> bool:
+    """Whether a cue may act on a sign.
+
+    None does inside what was removed; on an operation's traces only one next to it does ("no clip"), and on a word such
+    as "normal" one close to it ("no stone, ducts normal") that is no part of another sign ("no gross abnormality").
+    """
+    if sign.key == "normal" and any(o.start <= cue.start and cue.end <= o.end for o in signs if o is not sign):
+        return False
     if sign.key == "removed":
         return not sign.start <= cue.start < sign.end
-    return sign.key != "traces" or cue.end > sign.start or len(folded[cue.end : sign.start].split()) <= NEXT_TO
+    between = len(folded[cue.end : sign.start].split()) if cue.end <= sign.start else 0
+    return between <= REACH.get(sign.key, between)
 
 
-NEXT_TO = 1
+REACH = {"traces": 1, "normal": 3}
+"""Most words between a cue and a sign behind it, by the sign's kind, where they are few."""
 
 
 def _denies(sign: Match, cues: Sequence[Match], lexicon: Lexicon) -> bool:
@@ -167,7 +175,7 @@ def judge(signs: Signs, mentioned: Iterable[str], *, fills: bool = False) -> str
     if signs.removed:
         return "removed"
     asserted = signs.asserted | set(mentioned)
-    if signs.filling:
+    if signs.filling and not (fills and signs.limited):
         asserted |= {"negative"} if fills else signs.filling
     for assertion, status in (("positive", "abnormal"), ("uncertain", "uncertain"), ("negative", "normal")):
         if assertion in asserted:

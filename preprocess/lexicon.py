@@ -35,6 +35,8 @@ FILES = {
 }
 OPTIONAL = {"sections": {"enders"}, "assertion": {"restarts", "last"}, "status": {"filling", "fills", "traces"}}
 CUE_KINDS = (("stop", "stops"), ("affirm", "affirm"), ("restart", "restarts"), ("last", "last"))
+NEAR = 2
+"""A cue that reaches no further than so many words does not act across a comma: "wall thickening, gastritis?"."""
 FINDING_KEYS = {"own", "terms", "normal", "not", "measured", "above_mm"}
 
 
@@ -47,12 +49,14 @@ class CueGroup:
         before: They stand before what they act on (else after).
         reach: Most words between cue and finding.
         through: Stops do not end their reach.
+        listing: They act across commas, on a whole list.
     """
 
     assertion: str
     before: bool
     reach: int
     through: bool
+    listing: bool
 
 
 @dataclass(frozen=True)
@@ -195,7 +199,11 @@ def _cue_groups(folder: Path, assertion: dict[str, Any]) -> tuple[dict[str, CueG
             )
         key = f"{index}"
         groups[key] = CueGroup(
-            entry["assertion"], entry["side"] == "before", int(entry.get("reach", 99)), "through" in entry
+            entry["assertion"],
+            before=entry["side"] == "before",
+            reach=(reach := int(entry.get("reach", 99))),
+            through="through" in entry,
+            listing=entry.get("across") != "item" and reach > NEAR,
         )
         phrases[key] = listed(entry["phrases"])
     return groups, phrases

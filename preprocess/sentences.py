@@ -153,20 +153,31 @@ def _limited(text: str, bounds: Sequence[int]) -> list[int]:
 def _section_at(text: str, place: int, headers: Sequence[tuple[int, int, str]], quoted: int | None) -> str:
     """Return the section of a sentence that begins at `place`.
 
-    Where no header opens the findings, a line such as "Comparison: CT of May." ends with its line or first sentence,
-    for what follows can only be the findings.
+    Where no header opens the findings, they follow what a header such as "Comparison:" opens, see `_is_over`.
     """
-    before = [header for header in headers if header[0] <= place]
+    count = sum(start <= place for start, _, _ in headers)
     told = any(section == "findings" for _, _, section in headers)
-    if before:
-        start, body, section = before[-1]
-        line = text[body:place].lstrip()
-        if section in ASIDE and not told and start != place and ("\n" in line or "." in line):
+    if count:
+        start, body, section = headers[count - 1]
+        following = headers[count] if count < len(headers) else None
+        if section in ASIDE and not told and start != place and _is_over(text, body, place, following):
             return "findings"
         return section
     if quoted is not None and place >= quoted:
         return "impression"
     return "other" if told else "findings"
+
+
+def _is_over(text: str, body: int, place: int, following: tuple[int, int, str] | None) -> bool:
+    """Whether a history, technique or comparison that begins at `body` has ended before `place`.
+
+    It goes on to the next header if that opens another such section; else to the end of its line if lines follow that
+    can be the findings; else to the end of its first sentence.
+    """
+    if following is not None and following[2] in ASIDE:
+        return False
+    lines = text[body : len(text) if following is None else following[0]].strip()
+    return ("\n" if "\n" in lines else ".") in text[body:place].lstrip()
 
 
 def _summary(text: str, spans: Sequence[tuple[int, int]], rules: SentenceRules) -> int | None:
