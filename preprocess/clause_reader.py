@@ -79,7 +79,8 @@ def parse_sentence(text: str, lexicon: Lexicon, owners: Owners) -> tuple[tuple[C
 def _parse_clause(
     span: tuple[int, int], folded: str, found: Mapping[str, list[Match]], lexicon: Lexicon, owners: Owners
 ) -> Clause:
-    named = select_findings(m for m in found["findings"] if span[0] <= m.start and m.end <= span[1])
+    denials = [cue for cue in found["cues"] if _denies_what_follows(cue, lexicon)]
+    named = select_findings((m for m in found["findings"] if span[0] <= m.start and m.end <= span[1]), denials)
     mentions = tuple(find_mentions(folded, span, named, found["cues"], lexicon))
     own = [owner for m in mentions if m.own and (owner := owners[m.finding]) is not None]
     return Clause(
@@ -91,6 +92,11 @@ def _parse_clause(
         sided=any(m.key in ("left", "right") and span[0] <= m.start < span[1] for m in found["sides"]),
         empty=not any(map(str.isalpha, folded[span[0] : span[1]])),
     )
+
+
+def _denies_what_follows(cue: Match, lexicon: Lexicon) -> bool:
+    group = lexicon.cue_groups.get(cue.key)
+    return group is not None and group.assertion == "negative" and group.before
 
 
 def _items(

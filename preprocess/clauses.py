@@ -135,8 +135,10 @@ def split_items(
 ) -> list[tuple[int, int]]:
     """Split a clause without a verb of its own for each item ("cyst in the liver, stone in the left kidney").
 
-    A comma, joiner or separator parts items where something is stated on either side, each of another anatomy. A denial
-    goes on through its list, up to an item that stands by itself ("no liver cyst or renal stone, spleen normal").
+    A comma, joiner or separator parts items where something is stated on either side, each of another anatomy. What
+    only names anatomies belongs to the sign behind it where that follows its own anatomy ("liver fatty, spleen and
+    pancreas normal"), else to the sign before it. A denial goes on through its list, up to an item that stands by
+    itself ("no liver cyst or renal stone, spleen normal").
 
     Args:
         clause: (start, end) of the clause.
@@ -151,12 +153,21 @@ def split_items(
     joins |= {m.start for m in found if m.key in ("joiners", "separators") and not _joins_word(folded, m.start)}
     places = [place for place in sorted(joins) if start < place < end and not _inside(place, closed)]
     items: list[tuple[int, int]] = []
-    begin = start
-    for place, following in pairwise([*places, end]):
-        left, right = (begin, place), (place, following)
+    begin, waiting = start, None
+    for piece in pairwise([start, *places, end]):
+        names, signs = _inside_of(piece, named), _inside_of(piece, (*statements.stated, *statements.standing))
+        if not names:
+            continue
+        if not signs:
+            waiting = piece[0] if waiting is None else waiting
+            continue
+        trails = min(name.start for name in names) < min(sign.start for sign in signs)
+        edge = waiting if trails and waiting is not None else piece[0]
+        waiting = None
+        left, right = (begin, edge), (edge, piece[1])
         if _other_anatomies(left, right, named) and _both_state(left, right, end, statements):
             items.append(left)
-            begin = place
+            begin = edge
     return [*items, (begin, end)]
 
 
@@ -167,18 +178,17 @@ def _other_anatomies(left: tuple[int, int], right: tuple[int, int], named: Itera
 
 
 def _both_state(left: tuple[int, int], right: tuple[int, int], end: int, statements: Statements) -> bool:
-    """Whether either side states something, whole ("splenic and renal infarcts" is one), beyond the other's denial."""
+    """Whether the left states something too, and neither side's denial reaches the other."""
     stands = [bool(_inside_of(side, statements.standing)) for side in (left, right)]
     if _within(left, statements.forward) and not stands[1]:
         return False
     if _within((right[0], end), statements.backward) and not stands[0]:
         return False
-    return all(
-        alone or _inside_of(side, statements.stated) for alone, side in zip(stands, (left, right), strict=True)
-    )
+    return stands[0] or bool(_inside_of(left, statements.stated))
 
 
 def _inside_of(span: tuple[int, int], matches: Iterable[Match]) -> list[Match]:
+    """Return the matches that lie whole in a span (no "splenic infarct" where "splenic and renal infarct" is cut)."""
     return [match for match in matches if span[0] <= match.start and match.end <= span[1]]
 
 

@@ -60,14 +60,17 @@ def find_mentions(
     return mentions
 
 
-def select_findings(found: Iterable[Match]) -> list[Match]:
+def select_findings(found: Iterable[Match], denials: Sequence[Match] = ()) -> list[Match]:
     """Keep each finding's longest phrases and drop what its `not` phrases cover.
 
-    Phrases of different findings may overlap ("pleural and pericardial effusion"); those of one finding may not.
+    Phrases of different findings may overlap ("pleural and pericardial effusion"); those of one finding may not. One
+    that runs across a denial gives way to one on either side of it ("hepatic steatosis, no liver metastasis").
     """
     by_finding: dict[str, list[Match]] = {}
     for match in found:
         by_finding.setdefault(match.key.split(" ", 1)[1], []).append(match)
+    for finding, matches in by_finding.items() if denials else ():
+        by_finding[finding] = [match for match in matches if not _runs_across(match, matches, denials)]
     kept = []
     for matches in by_finding.values():
         refused = [m for m in matches if m.key.startswith("not ")]
@@ -77,6 +80,13 @@ def select_findings(found: Iterable[Match]) -> list[Match]:
                 chosen.append(match)
         kept += chosen
     return sorted(kept, key=lambda match: (match.start, match.end, match.key))
+
+
+def _runs_across(match: Match, others: Iterable[Match], denials: Sequence[Match]) -> bool:
+    """Whether a denial stands inside the match, and another match lies in it before or behind the denial."""
+    inner = [cue for cue in denials if match.start < cue.start and cue.end < match.end]
+    shorter = [o for o in others if match.start <= o.start and o.end <= match.end and o.key[:4] in ("own ", "term")]
+    return any(o.end <= cue.start or cue.end <= o.start for cue in inner for o in shorter if o is not match)
 
 
 KINDS = ("not", "normal", "own", "terms", "measured")
