@@ -72,13 +72,21 @@ def parse_sentence(text: str, lexicon: Lexicon, owners: Owners) -> tuple[tuple[C
     spans: list[tuple[int, int]] = []
     for span in split_clauses(folded, found["clauses"], found["cues"]):
         spans += _items(span, folded, found, lexicon, owners)
-    clauses = tuple(_parse_clause(span, folded, found, lexicon, owners) for span in spans)
-    return clauses, _heading(folded, found["anatomies"], lexicon)
+    heading = _heading(folded, found["anatomies"], lexicon)
+    mark = HEADING.match(folded) if heading is not None else None
+    headed = None if mark is None else side(mark.span(), mark.span(), found["sides"])
+    return tuple(_parse_clause(span, folded, found, lexicon, owners, headed) for span in spans), heading
 
 
 def _parse_clause(
-    span: tuple[int, int], folded: str, found: Mapping[str, list[Match]], lexicon: Lexicon, owners: Owners
+    span: tuple[int, int],
+    folded: str,
+    found: Mapping[str, list[Match]],
+    lexicon: Lexicon,
+    owners: Owners,
+    headed: str | None,
 ) -> Clause:
+    """Understand a clause; findings without a side have that of the heading ("Left kidney: a cyst")."""
     denials = [cue for cue in found["cues"] if _denies_what_follows(cue, lexicon)]
     named = select_findings((m for m in found["findings"] if span[0] <= m.start and m.end <= span[1]), denials)
     mentions = tuple(find_mentions(folded, span, named, found["cues"], lexicon))
@@ -87,7 +95,9 @@ def _parse_clause(
         span=span,
         place=find_place(folded, span, found["anatomies"], found["context"], own, lexicon),
         mentions=mentions,
-        qualified=tuple((side(span, m.span, found["sides"]), size_mm(folded, span, m.span)) for m in mentions),
+        qualified=tuple(
+            (side(span, m.span, found["sides"]) or headed, size_mm(folded, span, m.span)) for m in mentions
+        ),
         signs=find_signs(folded, span, found["status"], found["cues"], lexicon),
         sided=any(m.key in ("left", "right") and span[0] <= m.start < span[1] for m in found["sides"]),
         empty=not any(map(str.isalpha, folded[span[0] : span[1]])),

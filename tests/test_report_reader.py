@@ -47,6 +47,45 @@ def test_status(anatomy: str, status: str) -> None:
     assert read_report(REPORT, VOCABULARY).anatomies[anatomy].status == status
 
 
+ITEMS = {
+    "each states its own": (
+        "Liver normal in attenuation, gallbladder without stones, no adrenal nodule.",
+        {"liver": "Liver normal in attenuation", "gallbladder": "gallbladder without stones"},
+    ),
+    "one denial for all": (
+        "No liver cyst, splenic cyst or renal cyst.",
+        dict.fromkeys(("liver", "spleen", "kidney"), "No liver cyst, splenic cyst or renal cyst."),
+    ),
+    "one denial, one verb": (
+        "No liver cyst or renal cyst was detected.",
+        dict.fromkeys(("liver", "kidney"), "No liver cyst or renal cyst was detected."),
+    ),
+    "names before their sign": (
+        "Liver fatty, spleen and pancreas normal.",
+        {"liver": "Liver fatty", "spleen": "spleen and pancreas normal.", "pancreas": "spleen and pancreas normal."},
+    ),
+    "names behind their sign": (
+        "Cysts of liver and spleen, stone in the left kidney.",
+        {"liver": "Cysts of liver and spleen", "spleen": "Cysts of liver and spleen"},
+    ),
+    "one sign of two adjectives": (
+        "Splenic and renal infarcts.",
+        dict.fromkeys(("spleen", "kidney"), "Splenic and renal infarcts."),
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), ITEMS.values(), ids=list(ITEMS))
+def test_items_of_a_list(text: str, expected: dict[str, str]) -> None:
+    anatomies = read_report(text, VOCABULARY).anatomies
+    assert {name: anatomies[name].text for name in expected} == expected
+
+
+def test_a_phrase_across_a_denial_gives_way_to_one_beside_it() -> None:
+    labels = read_report("Hepatic steatosis, no liver metastasis.", VOCABULARY).labels
+    assert (labels["liver.fatty_liver"], labels["liver.metastasis"]) == (1, 0)
+
+
 def test_labels_have_four_states() -> None:
     labels = read_report(REPORT, VOCABULARY).labels
     assert set(labels) == {finding.id for finding in VOCABULARY.findings}
@@ -77,6 +116,12 @@ def test_evidence_names_sentence_side_size_and_rule() -> None:
     assert "stone" in stone.rule
     denied = next(e for e in reading.evidence if e.finding == "kidney.hydronephrosis")
     assert denied.rule.endswith("<- no")
+
+
+@pytest.mark.parametrize("text", ["Left kidney: a cyst.", "Left kidney: normal size, a cyst of 2 cm."])
+def test_a_heading_gives_its_side(text: str) -> None:
+    [cyst] = [e for e in read_report(text, VOCABULARY).evidence if e.finding == "kidney.cyst"]
+    assert cyst.side == "left"
 
 
 def test_text_of_an_anatomy_is_its_own_clauses() -> None:

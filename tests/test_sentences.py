@@ -94,6 +94,26 @@ SECTIONS = [
         "Comparison: CT of May 2020. The liver is normal.",
         [("comparison", "CT of May 2020."), ("findings", "The liver is normal.")],
     ),
+    (
+        "history of several sentences on its line",
+        "Indication: flank pain. Known cysts.\nThe liver is normal.\nThe spleen is normal.",
+        [
+            ("history", "flank pain."),
+            ("history", "Known cysts."),
+            ("findings", "The liver is normal."),
+            ("findings", "The spleen is normal."),
+        ],
+    ),
+    (
+        "history up to the next such header",
+        "Indication: flank pain. Known cysts.\n\nComparison: none.\n\nThe liver is normal.",
+        [
+            ("history", "flank pain."),
+            ("history", "Known cysts."),
+            ("comparison", "none."),
+            ("findings", "The liver is normal."),
+        ],
+    ),
     ("a word is no header", "The findings are stable.", [("findings", "The findings are stable.")]),
 ]
 
