@@ -17,7 +17,7 @@ TELLING = ("sections", "clauses", "assertion", "status", "anatomies")
 """Files with words that tell a language; findings are named alike in many."""
 
 WORD = re.compile(r"[^\W\d_]{2,}")
-LEADING = 6000
+LEADING = 2000
 """Characters that are looked at: more tell nothing new."""
 
 
@@ -42,7 +42,7 @@ def resolve_languages(texts: Sequence[str], language: str | Path = AUTO) -> list
     """
     if language != AUTO:
         return [language] * len(texts)
-    together = detect_language("\n".join(texts))
+    together = detect_language("\n".join(texts)) if len(texts) > 1 else LANGUAGES[0]
     return [detect_language(text, together) for text in texts]
 
 
