@@ -70,7 +70,8 @@ def parse_sentence(text: str, lexicon: Lexicon, owners: Owners) -> tuple[tuple[C
     found = lexicon.phrases.find_all(folded)
     found |= {name: longest(found[name]) for name in ("anatomies", "status", "cues", "context")}
     spans: list[tuple[int, int]] = []
-    for span in split_clauses(folded, found["clauses"], found["cues"]):
+    acting = [cue for cue in found["cues"] if cue.key in lexicon.cue_groups]
+    for span in split_clauses(folded, found["clauses"], acting):
         spans += _items(span, folded, found, lexicon, owners)
     heading = _heading(folded, found["anatomies"], lexicon)
     mark = HEADING.match(folded) if heading is not None else None
@@ -140,6 +141,7 @@ def _items(
         standing=standing,
         forward=[cue.start for cue in denials if groups[cue.key].before],
         backward=[cue.start for cue in denials if not groups[cue.key].before],
+        restarts=[cue.start for cue in found["cues"] if cue.key == "restart"],
     )
     return split_items(span, folded, marks, [*named, *own], statements)
 

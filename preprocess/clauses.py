@@ -122,12 +122,14 @@ class Statements:
             "normal", a verb.
         forward: Where denials of what follows begin ("no").
         backward: Where denials of what stands before begin ("not seen").
+        restarts: Where what a denial before it no longer denies begins (", a").
     """
 
     stated: Sequence[Match]
     standing: Sequence[Match]
     forward: Sequence[int] = ()
     backward: Sequence[int] = ()
+    restarts: Sequence[int] = ()
 
 
 def split_items(
@@ -180,7 +182,7 @@ def _other_anatomies(left: tuple[int, int], right: tuple[int, int], named: Itera
 def _both_state(left: tuple[int, int], right: tuple[int, int], end: int, statements: Statements) -> bool:
     """Whether the left states something too, and neither side's denial reaches the other."""
     stands = [bool(_inside_of(side, statements.standing)) for side in (left, right)]
-    if _within(left, statements.forward) and not stands[1]:
+    if _within(left, statements.forward) and not (stands[1] or _within(right, statements.restarts)):
         return False
     if _within((right[0], end), statements.backward) and not stands[0]:
         return False
