@@ -6,10 +6,9 @@
 FOLDER holds `reports/ct_rate_labelled.csv` and `reports/anatomy_gold.json` (by default, CTVLP_SHARED_DATA). The rules
 were written from the `work` reports alone (sha256(id) modulo 8 below 5); `sealed` is the rest. An uncertain finding
 counts as not positive; intervals hold 95 % of 1,000 bootstrap samples of the reports. `--invented` reads invented
-reports instead (`invented_reports_en.json`: 80, 50 of them of abdomen and pelvis, 20 of the chest, 10 of both;
-`invented_reports_de.json`: 64), written and labelled by the same conventions without knowledge of the rules. Later
-rules were written with the `even` ones (by position in the file) in view; the texts of the `odd` ones were not looked
-at, but their scores and error counts by anatomy were, many times, while rules were chosen: neither half is unseen.
+reports instead, written and labelled by the same conventions without knowledge of the rules: those of
+`invented_reports_*.json` were in view while rules were mended, those of `judging_reports_*.json` were not; these were
+scored when the rules stood.
 """
 
 import argparse
@@ -34,6 +33,7 @@ WORK_EIGHTHS = 5
 SAMPLES = 1000
 STATUSES = ("normal", "abnormal", "uncertain", "collective", "unmentioned")
 INVENTED = {name: Path(__file__).with_name(f"invented_reports_{name}.json") for name in ("en", "de")}
+JUDGING = {name: Path(__file__).with_name(f"judging_reports_{name}.json") for name in INVENTED}
 
 
 def in_split(report_id: str, split: str) -> bool:
@@ -102,13 +102,12 @@ def score_gold(readings: Mapping[str, ReportReading], gold: Mapping[str, Mapping
         labels = gold[report_id]
         for name, anatomy in reading.anatomies.items():
             entry = labels.get(name)
-            status = "abnormal" if anatomy.status == "removed" else anatomy.status
             if entry is None:
                 counts["unmentioned"] += 1
-                counts["false mentions"] += status != "unmentioned"
+                counts["false mentions"] += anatomy.status != "unmentioned"
             elif entry["status"] != "collective":
                 counts["scored"] += 1
-                counts["right"] += status == entry["status"]
+                counts["right"] += _counted(anatomy.status) == _counted(entry["status"])
             _count_findings(counts, name, reading, entry or {})
             _count_evidence(counts, name, reading, entry or {})
     tp, fp, fn = counts["tp"], counts["fp"], counts["fn"]
@@ -121,6 +120,11 @@ def score_gold(readings: Mapping[str, ReportReading], gold: Mapping[str, Mapping
         "evidence recall": counts["evidence found"] / counts["evidence"],
         "leak": counts["leaked"] / max(counts["own evidence"], 1),
     }
+
+
+def _counted(status: str) -> str:
+    """What a status counts as: one removed is abnormal."""
+    return "abnormal" if status == "removed" else status
 
 
 def _count_findings(counts: Counter[str], name: str, reading: ReportReading, entry: Mapping[str, Any]) -> None:
@@ -147,8 +151,7 @@ def confusion(readings: Mapping[str, ReportReading], gold: Mapping[str, Mapping[
     for report_id, reading in readings.items():
         for name, anatomy in reading.anatomies.items():
             entry = gold[report_id].get(name)
-            status = "abnormal" if anatomy.status == "removed" else anatomy.status
-            pairs["unmentioned" if entry is None else entry["status"], status] += 1
+            pairs["unmentioned" if entry is None else _counted(entry["status"]), _counted(anatomy.status)] += 1
     return pairs
 
 
@@ -193,14 +196,12 @@ def main() -> None:
     arguments = parser.parse_args()
     vocabulary = load_vocabulary("ct54")
     if arguments.invented:
-        reports = json.loads(INVENTED[arguments.invented].read_text(encoding="utf-8"))
-        readings = {
-            name: read_report(report["text"], vocabulary, language=arguments.invented)
-            for name, report in reports.items()
-        }
-        for title, names in (("all", list(reports)), ("even", list(reports)[::2]), ("odd", list(reports)[1::2])):
+        for title, paths in (("in view", INVENTED), ("not in view", JUDGING)):
+            reports = json.loads(paths[arguments.invented].read_text(encoding="utf-8"))
+            how: Any = {"vocabulary": vocabulary, "language": arguments.invented}
+            readings = {name: read_report(report["text"], **how) for name, report in reports.items()}
             print(f"{title}:")
-            print_gold({name: readings[name] for name in names}, {name: reports[name]["labels"] for name in names})
+            print_gold(readings, {name: report["labels"] for name, report in reports.items()})
         return
     folder = Path(arguments.data) / "reports"
     table = read_report_table(folder / "ct_rate_labelled.csv", id_column="AccessionNo", text_column="report_text")
