@@ -16,11 +16,13 @@ class Place:
         collective: Anatomies that a collective name ("upper abdominal organs") stands for, unless it only tells where
             something dominant was sought ("no lymph node in the upper abdomen").
         foreign: Something outside all anatomies of the vocabulary is named (aorta, vertebrae).
+        beside: The anatomies only tell what it lies next to ("around the gallbladder"), for want of others.
     """
 
     anatomies: tuple[str, ...]
     collective: tuple[str, ...]
     foreign: bool
+    beside: bool = False
 
 
 def find_place(
@@ -51,13 +53,15 @@ def find_place(
         named = []
     lead = clause[0] + len(folded[clause[0] : clause[1]]) - len(folded[clause[0] : clause[1]].lstrip(" ,;:"))
     anaphoric = any(m.key == "anaphora" and m.start == lead for m in context)
-    if not named and not own and not foreign and not anaphoric:
+    lone = not named and not own and not foreign and not anaphoric
+    if lone:
         named = [word.key for word in beside if not word.key.startswith((FOREIGN, COLLECTIVE))]
         foreign = any(word.key.startswith(FOREIGN) for word in beside)
     groups = [lexicon.collective[word.key] for word in subjects if word.key.startswith(COLLECTIVE)]
     if any(word.key in lexicon.dominant for word in subjects):
         groups = []
-    return Place(tuple(dict.fromkeys([*named, *own])), tuple(dict.fromkeys(a for g in groups for a in g)), foreign)
+    together = tuple(dict.fromkeys(name for group in groups for name in group))
+    return Place(tuple(dict.fromkeys([*named, *own])), together, foreign, lone and bool(named))
 
 
 def subject_words(folded: str, words: Iterable[Match], context: Iterable[Match]) -> list[Match]:

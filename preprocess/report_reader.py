@@ -96,12 +96,13 @@ class Reader:
     def _resolve(self, clause: Clause, subject: Subject, scope: Subject) -> tuple[Subject, Subject]:
         """Return what the clause speaks of, and what the next clause may carry on.
 
-        A clause that names no place speaks of what was spoken of before.
+        A clause that names no place speaks of what was spoken of before; so does one under a heading that only tells
+        what something lies next to.
         """
         place = clause.place
         if clause.empty:
             return Subject(), subject
-        if place.anatomies:
+        if place.anatomies and not (place.beside and scope.anatomies and scope.headed):
             said = Subject(place.anatomies, place.collective)
             return said, scope if scope.headed and place.anatomies == scope.anatomies else Subject(place.anatomies)
         if place.foreign or place.collective:
