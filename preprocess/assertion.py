@@ -86,14 +86,10 @@ def _acts(
     between = folded[low:high]
     if len(WORD.findall(between)) > group.reach:
         return False
-    if "," in between and not _lists(group, any(between.rfind(",") + low < word.start < high for word in last)):
+    ended = any(between.rfind(",") + low < word.start < high for word in last)
+    if "," in between and (group.across == "item" or (group.across == "list" and not ended)):
         return False
     return _same_bracket(folded, cue, mention)
-
-
-def _lists(group: CueGroup, ended: bool) -> bool:
-    """Whether a cue acts across commas: a doubt behind ("a cyst, haematoma suspected") only on a list ended by "or"."""
-    return group.listing and (group.before or group.assertion != "uncertain" or ended)
 
 
 def _trails(folded: str, cue: Match) -> bool:

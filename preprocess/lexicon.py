@@ -49,14 +49,14 @@ class CueGroup:
         before: They stand before what they act on (else after).
         reach: Most words between cue and finding.
         through: Stops do not end their reach.
-        listing: They act across commas, on a whole list.
+        across: Whether they act across commas: `any`, `list` (only where the list ends with "or"), or `item` (never).
     """
 
     assertion: str
     before: bool
     reach: int
     through: bool
-    listing: bool
+    across: str
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def _cue_groups(folder: Path, assertion: dict[str, Any]) -> tuple[dict[str, CueG
             before=entry["side"] == "before",
             reach=(reach := int(entry.get("reach", 99))),
             through="through" in entry,
-            listing=entry.get("across") != "item" and reach > NEAR,
+            across="item" if reach <= NEAR else entry.get("across", "any"),
         )
         phrases[key] = listed(entry["phrases"])
     return groups, phrases

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.reports import INVENTED, bootstrap, confusion, f1, in_split, score_gold, score_labels
+from benchmarks.reports import INVENTED, JUDGING, bootstrap, confusion, f1, in_split, score_gold, score_labels
 from preprocess.report_reader import read_report
 from preprocess.reports import read_report_table
 from preprocess.vocabulary_files import load_vocabulary
@@ -77,9 +77,23 @@ def test_level_on_working_reports(shared_data: Path) -> None:
 
 
 @pytest.mark.parametrize("language", INVENTED)
-def test_labels_of_invented_reports_fit_their_texts_and_the_vocabulary(language: str) -> None:
+def test_invented_reports_in_view_are_read_as_by_hand(language: str) -> None:
     vocabulary = load_vocabulary("ct54")
-    for name, report in json.loads(INVENTED[language].read_text(encoding="utf-8")).items():
+    gold = json.loads(INVENTED[language].read_text(encoding="utf-8"))
+    readings = {name: read_report(report["text"], vocabulary, language=language) for name, report in gold.items()}
+    scores = score_gold(readings, {name: report["labels"] for name, report in gold.items()})
+    assert len(gold) >= 100
+    assert scores["status accuracy"] >= 0.975
+    assert scores["false mentions"] <= 0.01
+    assert scores["findings f1"] >= 0.98
+    assert scores["evidence recall"] >= 0.97
+    assert scores["leak"] <= 0.02
+
+
+@pytest.mark.parametrize("path", [*INVENTED.values(), *JUDGING.values()], ids=lambda path: path.stem)
+def test_labels_of_invented_reports_fit_their_texts_and_the_vocabulary(path: Path) -> None:
+    vocabulary = load_vocabulary("ct54")
+    for name, report in json.loads(path.read_text(encoding="utf-8")).items():
         for anatomy, entry in report["labels"].items():
             known = {finding.id.split(".", 1)[1] for finding in vocabulary.of(anatomy)}
             assert known >= {*entry["positive"], *entry["uncertain"], *entry["negative"]}, name
