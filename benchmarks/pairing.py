@@ -1,6 +1,6 @@
 """Pairing targets: the project's kernels beside the usual numpy way and eager torch.
 
-    python -m benchmarks.pairing [--sizes 512 2048 4096] [--anatomies 15] [--rounds 5] [--device cpu]
+    python -m benchmarks.pairing [--sizes 512 2048 4096] [--anatomies 15] [--rounds 5] [--threads 2] [--device cpu]
 
 Each round fills the targets of all anatomies in every way, in an order that turns; medians over the rounds.
   ours   `ctvlp.pairing.pairing_targets`
@@ -193,8 +193,10 @@ def main() -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=[512, 2048, 4096])
     parser.add_argument("--anatomies", type=int, default=15)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch and of the kernels")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     results = [good for count in arguments.sizes for good in measure(count, arguments)]
     print(f"{sum(results)} of {len(results)} marks reached")
     return 0 if all(results) else 1

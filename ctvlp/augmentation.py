@@ -1,15 +1,13 @@
-"""Random changes of crops in attenuation, size and tokens: parameters from a passed generator, then applied."""
+"""Random changes of a crop in attenuation, size and tokens: parameters from a passed generator, then applied."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from ctvlp.batches import ImageBatch
-from ctvlp.transforms import HU_MEASURES
+from ctvlp.transforms import HU_MEASURES, Tokens
 
 _SPREAD_MEASURE = HU_MEASURES.start + 1  # a standard deviation, which an offset leaves alone
+_LIMITS_HU = np.iinfo(np.int16)
 
 
 @dataclass(frozen=True)
@@ -31,58 +29,53 @@ class AugmentationSettings:
     drop_tokens: float = 0.0
 
 
-def augment(batch: ImageBatch, settings: AugmentationSettings, rng: np.random.Generator) -> ImageBatch:
-    """Change each crop of a batch at random.
+STILL = AugmentationSettings(offset_hu=0.0, contrast=0.0, noise_hu=0.0, size=0.0)
+"""Changes nothing."""
+
+
+def augment(tokens: Tokens, settings: AugmentationSettings, rng: np.random.Generator) -> Tokens:
+    """Change a crop at random.
 
     Args:
-        batch: Tokens of some crops, on the CPU.
+        tokens: Of the crop; not changed.
         settings: How much.
         rng: Draws all parameters.
 
     Returns:
-        The changed batch; patches are float32.
+        The changed tokens; attenuations are whole HU, as before.
     """
     if settings.drop_tokens > 0:
-        batch = _drop(batch, settings.drop_tokens, rng)
-    count = len(batch)
-    offset = torch.from_numpy(rng.normal(0, settings.offset_hu, count)).float()
-    contrast = torch.from_numpy(np.exp(rng.normal(0, settings.contrast, count))).float()
-    size = torch.from_numpy(rng.normal(0, settings.size, count)).float()
-    patches = batch.patches.float()
-    patches *= _by_token(contrast, batch.lengths)
-    patches += _by_token(offset, batch.lengths)
+        tokens = _drop(tokens, settings.drop_tokens, rng)
+    offset, size = np.float32(rng.normal(0, settings.offset_hu)), np.float32(rng.normal(0, settings.size))
+    contrast = np.float32(np.exp(rng.normal(0, settings.contrast)))
+    patches = tokens.patches * contrast  # float32
+    patches += offset
     if settings.noise_hu > 0:
-        noise = torch.empty_like(patches)
-        noise.normal_(0, settings.noise_hu, generator=torch.Generator().manual_seed(int(rng.integers(2**62))))
+        noise = rng.standard_normal(patches.shape, dtype=np.float32)
+        noise *= np.float32(settings.noise_hu)
         patches += noise
-    measures = batch.measures.clone()
-    measures[:, HU_MEASURES] *= contrast[:, None]
-    spread = measures[:, _SPREAD_MEASURE].clone()
-    measures[:, HU_MEASURES] += offset[:, None] / 100
-    measures[:, _SPREAD_MEASURE] = spread
-    measures[:, :3] += 3 * size[:, None]  # logarithms of volumes
-    measures[:, 3:6] += size[:, None]  # logarithms of lengths
-    scale = size.exp().repeat_interleave(batch.lengths)[:, None]
-    return replace(batch, patches=patches, measures=measures, positions_mm=batch.positions_mm * scale)
-
-
-def _by_token(values: Tensor, lengths: Tensor) -> Tensor:
-    """Repeat (B,) values for each token of their crop, (n, 1, 1, 1, 1)."""
-    return values.repeat_interleave(lengths)[:, None, None, None, None]
-
-
-def _drop(batch: ImageBatch, share: float, rng: np.random.Generator) -> ImageBatch:
-    """Leave out a share of each crop's tokens, rounded down, so that at least one stays."""
-    ends = batch.lengths.cumsum(0).tolist()
-    kept = []
-    for end, length in zip(ends, batch.lengths.tolist(), strict=True):
-        chosen = rng.permutation(length)[: length - int(share * length)] if length > 1 else np.arange(1)
-        kept.append(np.sort(chosen) + end - length)
-    rows = torch.from_numpy(np.concatenate(kept))
+    measures = tokens.measures.copy()
+    spread = measures[_SPREAD_MEASURE] * contrast
+    measures[HU_MEASURES] = measures[HU_MEASURES] * contrast + offset / 100
+    measures[_SPREAD_MEASURE] = spread
+    measures[:3] += 3 * size  # logarithms of volumes
+    measures[3:6] += size  # logarithms of lengths
     return replace(
-        batch,
-        patches=batch.patches[rows],
-        inside=batch.inside[rows],
-        positions_mm=batch.positions_mm[rows],
-        lengths=torch.tensor([len(chosen) for chosen in kept]),
+        tokens,
+        patches=np.rint(patches).clip(_LIMITS_HU.min, _LIMITS_HU.max).astype(np.int16),
+        measures=measures,
+        positions_mm=tokens.positions_mm * np.exp(size),
+    )
+
+
+def _drop(tokens: Tokens, share: float, rng: np.random.Generator) -> Tokens:
+    """Leave out a share of the tokens, rounded down, so that at least one stays."""
+    count = len(tokens)
+    kept = np.sort(rng.permutation(count)[: count - int(share * count)])
+    return replace(
+        tokens,
+        patches=tokens.patches[kept],
+        inside=tokens.inside[kept],
+        positions_mm=tokens.positions_mm[kept],
+        index=tokens.index[kept],
     )

@@ -119,8 +119,8 @@ def untrained_model(run: "Run", *, seed: int = 1) -> "AnatomyCLIP":
 
     device = next(run.model.parameters()).device
     model = build_model(run.config, run.vocabulary.anatomies, seed=seed).to(device)
-    model.vision.measure_mean.copy_(run.model.vision.measure_mean)
-    model.vision.measure_spread.copy_(run.model.vision.measure_spread)
+    for name, measured in run.model.vision.named_buffers():
+        model.vision.get_buffer(name).copy_(measured)
     return model.eval()
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: everything needed to go on, published in one step, the last two kept."""
+"""Checkpoints: everything needed to go on, published in one step; the last two are kept, and the best one."""
 
 import json
 import logging
@@ -18,6 +18,9 @@ from preprocess.vocabulary import Vocabulary
 logger = logging.getLogger(__name__)
 
 SCHEMA = 1
+BEST = "best.pt"
+"""The checkpoint with the best validation, beside the last ones."""
+
 _NAME = re.compile(r"checkpoint-(\d{8})\.pt")
 
 State = dict[str, Any]
@@ -65,6 +68,14 @@ def write_checkpoint(folder: Path, step: int, state: State, *, keep: int = 2) ->
         torch.save({"schema": SCHEMA, **state}, stream)
     for old in find_checkpoints(folder)[:-keep]:
         old.unlink()
+    return path
+
+
+def write_best(folder: Path, state: State) -> Path:
+    """Write `best.pt`, the checkpoint with the best validation, so that it is either the new one or the old one."""
+    path = folder / BEST
+    with publishing(path) as stream:
+        torch.save({"schema": SCHEMA, **state}, stream)
     return path
 
 

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,12 +174,13 @@ def inspect(config: Config) -> int:
 def train(config: Config) -> int:
     """Train a model."""
     from ctvlp.configuration import build_model_config, build_settings
+    from ctvlp.ranks import is_first, leave_ranks
     from ctvlp.train import train as train_model
     from preprocess.store import Store
     from preprocess.store_place import local_place
     from preprocess.vocabulary_files import load_vocabulary
 
-    with progress_bar("train", "step") as report:
+    with progress_bar("train", "step") if is_first() else nullcontext() as report:
         checkpoint = train_model(
             Store(config["store"]),
             local_place(config["out"], "out"),
@@ -189,7 +191,9 @@ def train(config: Config) -> int:
             device=config["device"],
             progress=report,
         )
-    print(checkpoint)
+    leave_ranks()
+    if is_first():
+        print(checkpoint)
     return EXIT_OK
 
 

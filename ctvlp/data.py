@@ -1,97 +1,30 @@
-"""From samples to batches: tokens of each crop, kept in memory or cut anew, gathered by anatomy for some studies."""
+"""From samples to batches: what is drawn for each study, gathered by anatomy; and what crops tell before training."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ctvlp.alignment import Silence, label_targets
-from ctvlp.batches import ImageBatch, build_image_batch
-from ctvlp.model import AnatomyCLIP, ModelConfig
-from ctvlp.pairing import finding_bits, relations
+from ctvlp.augmentation import STILL, AugmentationSettings
+from ctvlp.batches import AnatomyBatch, Batch, build_image_batch, identifier, no_images
+from ctvlp.pairing import finding_bits
 from ctvlp.samples import Sample, SampleText
-from ctvlp.transforms import Shift, Tokens, count_tokens
+from ctvlp.sources import TokenSource, WindowSource
+from ctvlp.transforms import Tokens, count_tokens
+from ctvlp.volume_batches import build_volume_batch
+from ctvlp.windows import Window
 from preprocess.vocabulary import Vocabulary
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a loader's processes do without the model and what it imports
+    from ctvlp.model import ModelConfig
     from preprocess.crops import Crop
     from preprocess.store import Store
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class AnatomyBatch:
-    """The samples of one anatomy in a batch.
-
-    Attributes:
-        image: Tokens of their crops.
-        text_row: (N,) int64, row of each sample's text among the batch's distinct texts.
-        abnormal: (N,) bool.
-        text_id: (N,) int64: `text_row`, or -1 where the text names nothing particular.
-        findings: (N,) int64, bit masks of the findings stated.
-        labels: (N, K) float32: 1, 0, NaN masked; see `label_targets`.
-        exclude: (N, N) bool, see `relations`.
-    """
-
-    image: ImageBatch
-    text_row: Tensor
-    abnormal: Tensor
-    text_id: Tensor
-    findings: Tensor
-    labels: Tensor
-    exclude: Tensor
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The anatomies of some studies.
-
-    Attributes:
-        studies: Ids.
-        texts: The distinct texts.
-        anatomies: Name to samples, in the order of the vocabulary; anatomies without a sample are left out.
-    """
-
-    studies: tuple[str, ...]
-    texts: tuple[str, ...]
-    anatomies: dict[str, AnatomyBatch]
-
-
-class TokenSource:
-    """Cuts crops into tokens with one of a few shifted grids, and keeps the result in memory if asked.
-
-    Args:
-        store: Where crops are read.
-        model: Gives patches and caps.
-        shifts: Number of grids: the first is not shifted, the others are shifted by fixed random voxels.
-        seed: Of these shifts.
-        in_memory: Keep the tokens of every crop and grid.
-    """
-
-    def __init__(self, store: "Store", model: AnatomyCLIP, *, shifts: int, seed: int, in_memory: bool) -> None:
-        self.store, self.model, self.shifts, self.in_memory = store, model, shifts, in_memory
-        self._fractions = np.random.default_rng(seed).random((shifts, 3))
-        self._fractions[0] = 0.0
-        self._kept: dict[tuple[str, str, int], Tokens] = {}
-
-    def tokens(self, sample: Sample, grid: int) -> Tokens:
-        """Return the tokens of a sample's crop on grid number `grid`."""
-        key = (sample.study_id, sample.anatomy, grid)
-        if key not in self._kept:
-            crop = read_crop(self.store, sample)
-            for number in range(self.shifts) if self.in_memory else (grid,):
-                cut = self.model.tokenize(crop, sample.anatomy, shift=self._shift(sample.anatomy, number))
-                self._kept[(*key[:2], number)] = cut
-        return self._kept[key] if self.in_memory else self._kept.pop(key)
-
-    def _shift(self, anatomy: str, grid: int) -> Shift:
-        z, y, x = (int(fraction * self.model.patch_edge(anatomy)) for fraction in self._fractions[grid])
-        return (z, y, x)
 
 
 def read_crop(store: "Store", sample: Sample) -> "Crop":
@@ -101,7 +34,7 @@ def read_crop(store: "Store", sample: Sample) -> "Crop":
 
 
 def choose_patches(
-    store: "Store", samples: Sequence[Sample], model_config: ModelConfig, vocabulary: Vocabulary, *, crops: int = 32
+    store: "Store", samples: Sequence[Sample], model_config: "ModelConfig", vocabulary: Vocabulary, *, crops: int = 32
 ) -> dict[str, int]:
     """Choose for each anatomy the smallest patch edge with which the median crop stays below the cap of tokens.
 
@@ -145,51 +78,61 @@ def measure_statistics(
     return found
 
 
-def epoch_order(studies: Sequence[str], batch_studies: int, *, seed: int, epoch: int) -> list[list[str]]:
-    """Return the batches of an epoch: each study once, in an order that depends on seed and epoch alone.
-
-    A last batch of less than half the size joins the one before it.
-    """
-    order = np.random.default_rng([seed, epoch]).permutation(len(studies))
-    names = [studies[i] for i in order]
-    batches = [names[start : start + batch_studies] for start in range(0, len(names), batch_studies)]
-    if len(batches) > 1 and len(batches[-1]) * 2 < batch_studies:
-        batches[-2:] = [batches[-2] + batches[-1]]
-    return batches
-
-
 def build_batch(
-    studies: Sequence[str],
-    samples: dict[str, list[Sample]],
-    source: TokenSource,
+    step: int,
+    studies: Mapping[str, Sequence[Sample]],
+    source: TokenSource | WindowSource,
     vocabulary: Vocabulary,
-    rng: np.random.Generator,
     *,
+    seed: int,
     silence: Silence = "negative",
+    augmentation: AugmentationSettings = STILL,
 ) -> Batch:
     """Gather the samples of some studies by anatomy.
 
+    All that is drawn for a study (texts, grids or windows, augmentation) depends on the seed, the step and the study
+    alone.
+
     Args:
-        studies: Ids.
-        samples: Study to its samples.
-        source: Gives tokens.
+        step: Number of the step.
+        studies: Study to its samples; none makes a batch without anatomies.
+        source: Gives tokens or windows.
         vocabulary: Gives the order of anatomies, and which findings need the whole one.
-        rng: Draws one of each sample's texts, where it has several, and each crop's grid.
+        seed: Of what is drawn.
         silence: See `label_targets`.
+        augmentation: How much images are changed.
     """
-    chosen = [sample for study in studies for sample in samples[study]]
-    said = [_draw_text(sample, rng) for sample in chosen]
-    rows: dict[str, int] = {}
-    for text in said:
-        rows.setdefault(text.text, len(rows))
-    anatomies = {}
-    for name in vocabulary.anatomies:
-        mine = [(sample, text) for sample, text in zip(chosen, said, strict=True) if sample.anatomy == name]
-        if mine:
-            tokens = [source.tokens(sample, int(rng.integers(source.shifts))) for sample, _ in mine]
-            image = build_image_batch(name, tokens)
-            anatomies[name] = _build_anatomy_batch(mine, image, rows, vocabulary, silence)
-    return Batch(tuple(studies), tuple(rows), anatomies)
+    rows: dict[str, int] = {}  # distinct texts
+    parts: dict[str, list[_Part]] = {name: [] for name in vocabulary.anatomies}
+    windows: list[Window] = []
+    for number, (study, samples) in enumerate(studies.items()):
+        rng = np.random.default_rng([seed, 1, step, identifier(study)])
+        said = {sample.anatomy: _draw_text(sample, rng) for sample in samples}
+        images: Mapping[str, Tokens | int]
+        if isinstance(source, WindowSource):
+            cut, window_of = source.draw(samples, augmentation, rng)
+            images = {anatomy: len(windows) + window for anatomy, window in window_of.items()}
+            windows += cut
+        else:
+            images = source.draw(samples, augmentation, rng)
+        for sample in samples:
+            if sample.anatomy in images:
+                text = said[sample.anatomy]
+                parts[sample.anatomy].append(_Part(number, sample, text, images[sample.anatomy]))
+                rows.setdefault(text.text, len(rows))
+    anatomies = {name: _build_anatomy_batch(mine, rows, vocabulary, silence) for name, mine in parts.items() if mine}
+    window_rows = {name: [part.image for part in mine if isinstance(part.image, int)] for name, mine in parts.items()}
+    volumes = build_volume_batch(windows, window_rows) if windows else None
+    return Batch(step, tuple(studies), tuple(rows), anatomies, volumes)
+
+
+class _Part(NamedTuple):
+    """One sample of a batch, drawn: with the tokens of its crop, or the number of its window."""
+
+    study: int
+    sample: Sample
+    text: SampleText
+    image: Tokens | int
 
 
 def _draw_text(sample: Sample, rng: np.random.Generator) -> SampleText:
@@ -197,27 +140,25 @@ def _draw_text(sample: Sample, rng: np.random.Generator) -> SampleText:
 
 
 def _build_anatomy_batch(
-    said: Sequence[tuple[Sample, SampleText]],
-    image: ImageBatch,
-    rows: dict[str, int],
-    vocabulary: Vocabulary,
-    silence: Silence,
+    parts: Sequence[_Part], rows: Mapping[str, int], vocabulary: Vocabulary, silence: Silence
 ) -> AnatomyBatch:
-    samples = [sample for sample, _ in said]
-    text_row = np.array([rows[text.text] for _, text in said])
+    samples = [part.sample for part in parts]
+    findings = vocabulary.of(samples[0].anatomy)
     labels = np.stack([sample.labels for sample in samples])  # (N, K)
     normal, abnormal = (np.array([getattr(sample, name) for sample in samples]) for name in ("normal", "abnormal"))
-    targets = label_targets(labels, normal, abnormal, silence=silence)
-    cut = np.array([not sample.whole for sample in samples])
-    needs_whole = np.array([finding.needs == "whole" for finding in vocabulary.of(samples[0].anatomy)], dtype=bool)
-    targets[cut[:, None] & needs_whole[None, :]] = np.nan
-    exclude = relations([sample.patient_id for sample in samples], np.array([sample.uncertain for sample in samples]))
+    needs_whole = np.array([finding.needs == "whole" for finding in findings], dtype=bool)
+    hidden = np.array([not sample.whole for sample in samples])[:, None] & needs_whole  # (N, K)
+    targets = np.where(hidden, np.nan, label_targets(labels, normal, abnormal, silence=silence))
+    crops = [part.image for part in parts if isinstance(part.image, Tokens)]
+    named = [identifier(part.text.text) if part.text.names_something else -1 for part in parts]
     return AnatomyBatch(
-        image=image,
-        text_row=torch.from_numpy(text_row),
-        abnormal=torch.from_numpy(abnormal),
-        text_id=torch.from_numpy(np.where([text.names_something for _, text in said], text_row, -1)),
-        findings=torch.from_numpy(finding_bits(labels == 1).view(np.int64)),
-        labels=torch.from_numpy(targets),
-        exclude=torch.from_numpy(exclude),
+        image=build_image_batch(samples[0].anatomy, crops) if crops else no_images(samples[0].anatomy),
+        study=torch.tensor([part.study for part in parts]),
+        text_row=torch.tensor([rows[part.text.text] for part in parts]),
+        abnormal=torch.tensor([sample.pairs_abnormal for sample in samples]),
+        text_id=torch.tensor(named),
+        findings=torch.from_numpy(finding_bits((labels == 1) & ~hidden).view(np.int64)),
+        labels=torch.from_numpy(targets.astype(np.float32)),
+        patient=torch.tensor([identifier(sample.patient_id) for sample in samples]),
+        uncertain=torch.tensor([sample.alone for sample in samples]),
     )

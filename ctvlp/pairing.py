@@ -6,7 +6,6 @@ and over those whose texts a peer finds alike.
 """
 
 import logging
-from collections.abc import Sequence
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args
 
@@ -24,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 Mode = Literal["patient", "normal", "disease"]
 Mix = Literal["sum", "mixture"]
-Bools = npt.NDArray[np.bool_]
 ArrayT = TypeVar("ArrayT", npt.NDArray[Any], Tensor)
 
 MAX_FINDINGS = 64
@@ -92,21 +90,23 @@ def pairing_targets(
     return targets_cuda(*given, **settings) if _has_kernel(abnormal.device) else targets_torch(*given, **settings)
 
 
-def relations(patients: Sequence[str] | npt.NDArray[Any], uncertain: npt.NDArray[np.bool_]) -> Bools:
+def relations(patient: ArrayT, uncertain: ArrayT) -> ArrayT:
     """Return which pairs are excluded: two samples of one patient, and an uncertain sample with every other one.
 
     Args:
-        patients: (N,) patient of each sample.
-        uncertain: (N,) whether the report leaves the anatomy's status uncertain.
+        patient: (N,) patient of each sample, as numbers.
+        uncertain: (N,) bool, whether the report leaves the anatomy's status uncertain.
 
     Returns:
-        (N, N) bool, symmetric, false on the diagonal.
+        (N, N) bool, symmetric, false on the diagonal; of the kind and on the device of `patient`.
     """
-    ids = np.unique(np.asarray(patients), return_inverse=True)[1].reshape(-1)
-    doubtful = np.asarray(uncertain, dtype=bool)
-    exclude = (ids[:, None] == ids[None, :]) | doubtful[:, None] | doubtful[None, :]
-    np.fill_diagonal(exclude, False)
-    return np.asarray(exclude)
+    doubtful = uncertain[:, None] | uncertain[None, :]
+    exclude: ArrayT = (patient[:, None] == patient[None, :]) | doubtful
+    if isinstance(exclude, Tensor):
+        exclude.fill_diagonal_(False)
+    else:
+        np.fill_diagonal(exclude, False)
+    return exclude
 
 
 def finding_bits(present: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:

@@ -1,32 +1,51 @@
 """The rows of `ctvlp.pairing`'s table on the CPU: numba kernels, parallel over rows, with no (N, N) temporaries.
 
-Rows are shared out to threads that run without the interpreter's lock. Numba's own `parallel=True` is not used: its
-OpenMP pool and torch's each keep their threads spinning, and so quarrel for the cores.
+Each pass (`ctvlp.pairing_rows`) runs straight over a whole row, normal and abnormal samples alike; the row stays in the
+nearest cache from its first pass to its last. Rows are shared out to threads that run without the interpreter's lock.
+Numba's own `parallel=True` is not used: its OpenMP pool and torch's each keep their threads spinning, and so quarrel
+for the cores.
 """
 
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import pairwise
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
+import torch
 
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
-Bools = npt.NDArray[np.bool_]
+from ctvlp.pairing_rows import (
+    NOTHING,
+    ONE,
+    ZERO,
+    Bools,
+    Floats,
+    Samples,
+    Words,
+    allow,
+    blend,
+    compiled,
+    likeness,
+    match,
+    other_ill,
+    overlap,
+    sum_of,
+    weigh,
+    write,
+)
+
 Integers = npt.NDArray[np.int64]
 Bits = npt.NDArray[np.uint64]
-Floats = npt.NDArray[np.float32]
 
-_NO_BITS: Bits = np.zeros(0, dtype=np.uint64)
 _NO_COSINES: Floats = np.zeros((0, 0), dtype=np.float32)
-_NOTHING = -1
-_UNLIKE_ALL = -2
-"""Text ids: of a text that names nothing particular, and what such a text looks for."""
-_FEW = 512
+_NO_PAIRS: Bools = np.zeros((0, 0), dtype=np.bool_)
+_FEW = 1024
 """Rows below which threads cost more than they bring."""
+_PARTS = 4
+"""Shares of the rows for each thread: a thread that is held up leaves the rest to the others."""
 
 
 def targets_cpu(
@@ -58,182 +77,96 @@ def targets_cpu(
     """
     if mode == "patient":
         return np.eye(len(abnormal), dtype=np.float32)
-    out = np.empty((len(abnormal), len(abnormal)), dtype=np.float32)
-    sick = np.ascontiguousarray(abnormal, dtype=np.bool_)
-    texts = np.maximum(text_id, _NOTHING).astype(np.int64, copy=False)
-    banned = np.zeros((1, len(sick)), np.bool_) if exclude is None else np.ascontiguousarray(exclude, dtype=np.bool_)
+    ill = np.ascontiguousarray(abnormal, dtype=np.bool_)
+    samples = Samples(
+        ill,
+        np.where(text_id < 0, NOTHING, np.unique(text_id, return_inverse=True)[1]).astype(np.int32),
+        np.zeros((1, len(ill)), np.uint32) if findings is None else _words(findings),
+        _NO_COSINES if peer_cosine is None else np.ascontiguousarray(peer_cosine, dtype=np.float32),
+        _NO_PAIRS if exclude is None else np.ascontiguousarray(exclude, dtype=np.bool_),
+    )
+    out = np.empty((len(ill), len(ill)), dtype=np.float32)
+    weights = (np.float32(share), np.float32(np.log2(np.e) / temperature))
     if mode == "normal":
-        _run(_fill_normal, sick, texts, banned, out)
-        return out
-    ill = np.flatnonzero(sick)
-    sets = _NO_BITS if findings is None else np.ascontiguousarray(findings).view(np.uint64)[ill]
-    peer = _NO_COSINES if peer_cosine is None else np.ascontiguousarray(peer_cosine, dtype=np.float32)
-    weights = (np.float32(share), np.float32(1 / temperature))
-    if mix == "sum":
-        _run(_fill_sum, sick, texts, ill, texts[ill], sets, peer, banned, *weights, out)
+        _run(_fill_normal, samples, out)
+    elif mix == "sum":
+        _run(_fill_sum, samples, *weights, out)
     else:
-        _run(_fill_mixture, sick, texts, ill, texts[ill], sets, peer, banned, *weights, np.float32(own), out)
+        kept = 1.0 if findings is None and peer_cosine is None else own
+        _run(_fill_mixture, samples, *weights, np.float32(kept), out)
     return out
 
 
+def _words(findings: Bits) -> Words:
+    """Return bit masks as 32-bit words, lowest first: (1, N) if none holds a finding above the 32nd, else (2, N)."""
+    bits = np.asarray(findings).view(np.uint64)
+    words = np.stack([bits & np.uint64(0xFFFFFFFF), bits >> np.uint64(32)]).astype(np.uint32)
+    return words if words[1].any() else words[:1]
+
+
 def _run(fill: Callable[..., None], *arguments: Any) -> None:
-    """Fill all rows of the last argument, in this thread if they are few."""
-    count = len(arguments[-1])
-    parts = 1 if count < _FEW else (os.cpu_count() or 1)
-    edges = [count * part // parts for part in range(parts + 1)]
-    if parts == 1:
+    """Fill all rows of the last argument: in this thread if they are few, else in as many as torch may take."""
+    count, threads = len(arguments[-1]), torch.get_num_threads()
+    if count < _FEW or threads == 1:
         fill(0, count, *arguments)
         return
-    with ThreadPoolExecutor(parts) as pool:
-        jobs = [pool.submit(fill, first, last, *arguments) for first, last in pairwise(edges)]
-        for job in jobs:
-            job.result()
+    parts = threads * _PARTS
+    edges = pairwise([count * part // parts for part in range(parts + 1)])
+    for job in [_pool(threads).submit(fill, first, last, *arguments) for first, last in edges]:
+        job.result()
 
 
-def _compiled(*, inline: str = "never") -> Callable[[Kernel], Kernel]:
-    """Compile a function with numba on its first call, and keep the result on disk."""
-    return cast("Callable[[Kernel], Kernel]", numba.njit(cache=True, nogil=True, inline=inline))
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="pairing")
 
 
-@_compiled(inline="always")
-def _ones(word: np.uint64) -> float:
-    """Return the number of set bits of a 64-bit word."""
-    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return float((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork has the pool without its threads
 
 
-@_compiled(inline="always")
-def _matches(i: int, sick: Bools, texts: Integers, bans: Bools, row: Floats) -> int:
-    """Set row to 1 where j counts fully as a match of i under `normal`, else to 0; return how many do."""
-    mine = texts[i] if texts[i] >= 0 else _UNLIKE_ALL
-    healthy = not sick[i]
-    count = 0
-    for j in range(len(row)):
-        match = ((texts[j] == mine) | (healthy & (not sick[j]))) & (not bans[j])
-        row[j] = np.float32(match)
-        count += match
-    if row[i] == 0:
-        row[i] = 1
-        count += 1
-    return count
-
-
-@_compiled(inline="always")
-def _scale(row: Floats, factor: np.float32) -> None:
-    for j in range(len(row)):
-        row[j] *= factor
-
-
-@_compiled(inline="always")
-def _overlaps(mine: int, own_set: np.uint64, ill_texts: Integers, sets: Bits, parts: Floats) -> None:
-    """Jaccard overlap of one finding set with those of all abnormal samples; 1 for equal texts."""
-    for k in range(len(sets)):
-        union = _ones(own_set | sets[k])
-        overlap = _ones(own_set & sets[k]) / max(union, 1.0)
-        parts[k] = np.float32(1.0) if ill_texts[k] == mine else np.float32(overlap)
-
-
-@_compiled()
-def _fill_normal(first: int, last: int, sick: Bools, texts: Integers, banned: Bools, out: Floats) -> None:
+@compiled()
+def _fill_normal(first: int, last: int, samples: Samples, out: Floats) -> None:
+    allowed, row = np.ones(len(out), np.bool_), np.zeros(len(out), np.float32)
     for i in range(first, last):
-        count = _matches(i, sick, texts, banned[i % len(banned)], out[i])
-        _scale(out[i], np.float32(1.0 / count))
+        allow(i, samples, allowed)
+        match(i, samples, allowed, row)
+        write(row, ONE / sum_of(row), out[i])
 
 
-@_compiled()
-def _fill_sum(
-    first: int,
-    last: int,
-    sick: Bools,
-    texts: Integers,
-    ill: Integers,
-    ill_texts: Integers,
-    sets: Bits,
-    peer: Floats,
-    banned: Bools,
-    share: np.float32,
-    sharpness: np.float32,
-    out: Floats,
-) -> None:
-    overlaps = np.zeros(len(ill), np.float32)
-    likeness = np.zeros(len(texts), np.float32)
-    rank = np.searchsorted(ill, first)
+@compiled()
+def _fill_sum(first: int, last: int, samples: Samples, share: np.float32, sharpness: np.float32, out: Floats) -> None:
+    allowed, row = np.ones(len(out), np.bool_), np.zeros(len(out), np.float32)
     for i in range(first, last):
-        row, bans = out[i], banned[i % len(banned)]
-        count = _matches(i, sick, texts, bans, row)
-        if not sick[i]:
-            _scale(row, np.float32(1.0 / count))
-            continue
-        if len(sets) > 0:
-            _overlaps(texts[i] if texts[i] >= 0 else _UNLIKE_ALL, sets[rank], ill_texts, sets, overlaps)
-        rank += 1
-        total = np.float32(1.0)
-        if len(peer) > 0:
-            top = np.float32(-np.inf)
-            for j in range(len(row)):
-                top = max(top, peer[i, j] if not bans[j] else np.float32(-np.inf))
-            total = np.float32(0.0)
-            for j in range(len(row)):
-                likeness[j] = np.exp((peer[i, j] - top) * sharpness) if not bans[j] else np.float32(0.0)
-                total += likeness[j]
-        by_peer = (np.float32(1.0) - share) / total
-        row_sum = float(count)
-        for k in range(len(ill)):
-            j = ill[k]
-            if row[j] == 0 and not bans[j]:
-                row[j] = min(share * overlaps[k] + by_peer * likeness[j], np.float32(1.0))
-                row_sum += row[j]
-        _scale(row, np.float32(1.0 / row_sum))
+        allow(i, samples, allowed)
+        if samples.ill[i]:
+            by_peer = ZERO
+            if len(samples.peer) > 0:
+                by_peer = (ONE - share) / likeness(samples.peer[i], allowed, sharpness, row)
+            weigh(i, samples, allowed, share, by_peer, row)
+        else:
+            match(i, samples, allowed, row)
+        write(row, ONE / sum_of(row), out[i])
 
 
-@_compiled()
+@compiled()
 def _fill_mixture(
-    first: int,
-    last: int,
-    sick: Bools,
-    texts: Integers,
-    ill: Integers,
-    ill_texts: Integers,
-    sets: Bits,
-    peer: Floats,
-    banned: Bools,
-    share: np.float32,
-    sharpness: np.float32,
-    own: np.float32,
-    out: Floats,
+    first: int, last: int, samples: Samples, share: np.float32, sharpness: np.float32, own: np.float32, out: Floats
 ) -> None:
-    overlaps = np.zeros(len(ill), np.float32)
-    likeness = np.zeros(len(ill), np.float32)
-    rank = np.searchsorted(ill, first)
+    allowed, others = np.ones(len(out), np.bool_), np.zeros(len(out), np.bool_)
+    row, overlaps = np.zeros(len(out), np.float32), np.zeros(len(out), np.float32)
     for i in range(first, last):
-        row, bans = out[i], banned[i % len(banned)]
-        if not sick[i]:
-            _scale(row, np.float32(1.0 / _matches(i, sick, texts, bans, row)))
+        allow(i, samples, allowed)
+        if not samples.ill[i]:
+            match(i, samples, allowed, row)
+            write(row, ONE / sum_of(row), out[i])
             continue
-        row[:] = 0
-        common, total = 0.0, 0.0
-        if len(sets) > 0:
-            _overlaps(texts[i] if texts[i] >= 0 else _UNLIKE_ALL, sets[rank], ill_texts, sets, overlaps)
-        rank += 1
-        for k in range(len(ill)):
-            overlaps[k] = overlaps[k] if ill[k] != i and not bans[ill[k]] else np.float32(0.0)
-            common += overlaps[k]
-        if len(peer) > 0:
-            top = np.float32(-np.inf)
-            for k in range(len(ill)):
-                likeness[k] = peer[i, ill[k]] if ill[k] != i and not bans[ill[k]] else np.float32(-np.inf)
-                top = max(top, likeness[k])
-            for k in range(len(ill)):
-                likeness[k] = np.exp((likeness[k] - top) * sharpness) if top > -np.inf else np.float32(0.0)
-                total += likeness[k]
-        if common == 0 and total == 0:
-            row[i] = 1
-            continue
-        part = 0.0 if common == 0 else 1.0 if total == 0 else float(share)
-        by_overlap = np.float32((1.0 - own) * part / max(common, 1e-30))
-        by_peer = np.float32((1.0 - own) * (1.0 - part) / max(total, 1e-30))
-        for k in range(len(ill)):
-            row[ill[k]] = by_overlap * overlaps[k] + by_peer * likeness[k]
-        row[i] = own
+        other_ill(i, samples, allowed, others)
+        common, alike = overlap(i, samples, others, overlaps), ZERO
+        if len(samples.peer) > 0:
+            alike = likeness(samples.peer[i], others, sharpness, row)
+        part = ZERO if common == 0 else ONE if alike == 0 else share
+        by_overlap = (ONE - own) * part / (common if common > 0 else ONE)
+        by_peer = (ONE - own) * (ONE - part) / alike if alike > 0 else ZERO
+        blend(overlaps, by_overlap, by_peer, row)
+        row[i] = ONE if common == 0 and alike == 0 else own
+        write(row, ONE, out[i])

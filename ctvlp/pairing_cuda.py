@@ -66,13 +66,13 @@ def fill_targets(*arrays: Any, mode: str, mix: str, share: float, own: float, te
         stream: Of numba; 0 is the default one.
     """
     rule = _NORMAL if mode == "normal" else _SUM if mix == "sum" else _MIXTURE
-    weights = (share, own, 1 / temperature)
+    weights = (np.float32(share), np.float32(own), np.float32(1 / temperature))
     _fill[len(arrays[0]), THREADS, stream](*arrays, rule, *weights)
 
 
 @cuda.jit(device=True)
 def _matches(i, j, sick, texts):  # type: ignore[no-untyped-def]
-    return i == j or (not sick[i] and not sick[j]) or (texts[i] >= 0 and texts[i] == texts[j])
+    return (not sick[i] and not sick[j]) or (texts[i] >= 0 and texts[i] == texts[j])
 
 
 @cuda.jit(device=True)
@@ -86,90 +86,101 @@ def _overlap(i, j, texts, sets):  # type: ignore[no-untyped-def]
 
 
 @cuda.jit(device=True)
-def _sum(value, shared):  # type: ignore[no-untyped-def]
-    """Sum of all threads' values, for each thread."""
-    me = cuda.threadIdx.x
-    shared[me] = value
-    cuda.syncthreads()
-    half = cuda.blockDim.x // 2
-    while half > 0:
-        if me < half:
-            shared[me] += shared[me + half]
-        cuda.syncthreads()
-        half //= 2
-    total = shared[0]
-    cuda.syncthreads()
-    return total
+def _allowed(i, j, banned):  # type: ignore[no-untyped-def]
+    return banned.shape[0] == 0 or not banned[i, j]
 
 
 @cuda.jit(device=True)
-def _largest(value, shared):  # type: ignore[no-untyped-def]
-    """Largest of all threads' values, for each thread."""
-    me = cuda.threadIdx.x
+def _compared(i, j, sick, banned, mixture):  # type: ignore[no-untyped-def]
+    """Whether the peer's softmax of row i goes over j."""
+    return _allowed(i, j, banned) and (not mixture or (sick[j] and j != i))
+
+
+@cuda.jit(device=True)
+def _reduced(value, shared, largest):  # type: ignore[no-untyped-def]
+    """Largest or else sum of all threads' values, for each thread."""
+    me, half = cuda.threadIdx.x, cuda.blockDim.x // 2
     shared[me] = value
     cuda.syncthreads()
-    half = cuda.blockDim.x // 2
     while half > 0:
         if me < half:
-            shared[me] = shared[me + half] if shared[me + half] > shared[me] else shared[me]
+            other = shared[me + half]
+            if not largest:
+                shared[me] += other
+            elif other > shared[me]:
+                shared[me] = other
         cuda.syncthreads()
         half //= 2
-    top = shared[0]
+    result = shared[0]
     cuda.syncthreads()
-    return top
+    return result
+
+
+@cuda.jit(device=True)
+def _likeness(i, sick, peer, banned, mixture, sharpness, shared):  # type: ignore[no-untyped-def]
+    """Largest of the cosines that the peer's softmax goes over, and the sum of exponentials in units of its own."""
+    top = float32(-math.inf)
+    for j in range(cuda.threadIdx.x, peer.shape[0], cuda.blockDim.x):
+        if _compared(i, j, sick, banned, mixture) and peer[i, j] > top:
+            top = peer[i, j]
+    top = _reduced(top, shared, True)
+    alike = float32(0)
+    for j in range(cuda.threadIdx.x, peer.shape[0], cuda.blockDim.x):
+        if _compared(i, j, sick, banned, mixture):
+            alike += math.exp((peer[i, j] - top) * sharpness)
+    return top, _reduced(alike, shared, False)
+
+
+@cuda.jit(device=True)
+def _common(i, sick, texts, sets, banned, shared):  # type: ignore[no-untyped-def]
+    """Sum of the overlaps with the allowed other abnormal samples."""
+    common = float32(0)
+    for j in range(cuda.threadIdx.x, texts.shape[0], cuda.blockDim.x):
+        if _compared(i, j, sick, banned, True):
+            common += _overlap(i, j, texts, sets)
+    return _reduced(common, shared, False)
+
+
+@cuda.jit(device=True)
+def _shares(mixture, common, alike, share, own):  # type: ignore[no-untyped-def]
+    """What a unit of overlap, a unit of likeness and the sample itself get."""
+    one, zero = float32(1), float32(0)
+    units = alike if alike > 0 else one
+    if not mixture:
+        return share, (one - share) / units, one
+    part = zero if common == 0 else one if alike == 0 else share
+    kept = one if common == 0 and alike == 0 else own
+    return (one - own) * part / (common if common > 0 else one), (one - own) * (one - part) / units, kept
 
 
 @cuda.jit
 def _fill(sick, texts, sets, peer, banned, out, rule, share, own, sharpness):  # type: ignore[no-untyped-def]
-    i = cuda.blockIdx.x
-    me, threads, count = cuda.threadIdx.x, cuda.blockDim.x, out.shape[0]
+    i, count, one = cuda.blockIdx.x, out.shape[0], float32(1)
     shared = cuda.shared.array(THREADS, float32)
     mixture = rule == _MIXTURE and sick[i]
     spreads = rule != _NORMAL and sick[i]
-    has_peer = spreads and peer.shape[0] > 0
-    top, likeness, overlaps, matching = float32(-math.inf), float32(0), float32(0), float32(0)
-    if has_peer:  # sick[i] is the same for all threads of the block, so that all come to each barrier
-        for j in range(me, count, threads):
-            if (banned.shape[0] == 0 or not banned[i, j]) and (not mixture or (sick[j] and j != i)):
-                top = peer[i, j] if peer[i, j] > top else top
-        top = _largest(top, shared)
-    for j in range(me, count, threads):
-        if banned.shape[0] == 0 or not banned[i, j]:
-            among = sick[j] and j != i
-            if mixture:
-                if among:
-                    overlaps += _overlap(i, j, texts, sets)
-            elif _matches(i, j, sick, texts):
-                matching += float32(1)
-            if has_peer and (among or not mixture):
-                likeness += math.exp((peer[i, j] - top) * float32(sharpness))
-    likeness = _sum(likeness, shared)
+    top, alike, common, total = float32(0), float32(0), float32(0), float32(0)
+    if spreads and peer.shape[0] > 0:  # the same for all threads of the block, so that all come to each barrier
+        top, alike = _likeness(i, sick, peer, banned, mixture, sharpness, shared)
     if mixture:
-        overlaps = _sum(overlaps, shared)
-        part = float32(0) if overlaps == 0 else float32(1) if likeness == 0 else float32(share)
-        alone = overlaps == 0 and likeness == 0
-        by_overlap = (float32(1) - float32(own)) * part / (overlaps if overlaps > 0 else float32(1))
-        by_peer = (float32(1) - float32(own)) * (float32(1) - part) / (likeness if likeness > 0 else float32(1))
-    else:
-        by_overlap, alone = float32(share), False
-        by_peer = (float32(1) - float32(share)) / (likeness if likeness > 0 else float32(1))
-    weights = float32(0)
-    for j in range(me, count, threads):
+        common = _common(i, sick, texts, sets, banned, shared)
+    by_overlap, by_peer, kept = _shares(mixture, common, alike, share, own)
+    for j in range(cuda.threadIdx.x, count, cuda.blockDim.x):
         weight = float32(0)
-        if banned.shape[0] == 0 or not banned[i, j]:
-            if mixture and j == i:
-                weight = float32(1) if alone else float32(own)
-            elif not mixture and _matches(i, j, sick, texts):
-                weight = float32(1)
+        if i == j:
+            weight = kept
+        elif _allowed(i, j, banned):
+            if not mixture and _matches(i, j, sick, texts):
+                weight = one
             elif spreads and sick[j]:
                 weight = by_overlap * _overlap(i, j, texts, sets)
-                if has_peer:
-                    weight += by_peer * math.exp((peer[i, j] - top) * float32(sharpness))
-                if not mixture and weight > 1:
-                    weight = float32(1)
+                if peer.shape[0] > 0:
+                    weight += by_peer * math.exp((peer[i, j] - top) * sharpness)
+                if not mixture and weight > one:
+                    weight = one
         out[i, j] = weight
-        weights += weight
+        total += weight
     if not mixture:
-        weights = _sum(weights, shared)
-        for j in range(me, count, threads):
-            out[i, j] /= weights
+        total = _reduced(total, shared, False)
+        for j in range(cuda.threadIdx.x, count, cuda.blockDim.x):
+            out[i, j] /= total

@@ -24,7 +24,7 @@ KINDS = {"raw": ("text",), "canonical": ("canonical",), "mixed": ("text", "canon
 """Columns of the table of anatomies that give a kind's texts."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SampleText:
     """One way to put what a report says of an anatomy.
 
@@ -38,7 +38,7 @@ class SampleText:
     names_something: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One anatomy of one study, with what a report says of it.
 
@@ -53,6 +53,8 @@ class Sample:
         uncertain: The report leaves it open.
         labels: float32 (K,), one entry a finding of the anatomy: 1, 0, -1 uncertain, NaN not mentioned.
         whole: The volume shows the whole anatomy.
+        beyond_view: It does not, and the report states, or suspects, a finding that only the whole anatomy can show:
+            what the text says is not to be seen on the crop.
     """
 
     study_id: str
@@ -65,6 +67,17 @@ class Sample:
     uncertain: bool
     labels: npt.NDArray[np.float32]
     whole: bool
+    beyond_view: bool
+
+    @property
+    def alone(self) -> bool:
+        """Whether the sample pairs with no other one: its text is in doubt, or beyond what its crop shows."""
+        return self.uncertain or self.beyond_view
+
+    @property
+    def pairs_abnormal(self) -> bool:
+        """Whether the sample is an abnormal one for pairing."""
+        return self.abnormal and not self.alone
 
 
 def read_samples(
@@ -156,6 +169,8 @@ def _build_sample(
     known = [np.nan if value is None or value != value else float(value) for value in values]
     words = (*vocabulary.anatomies[row.anatomy].words, *(word for f in findings for word in (f.name, *f.synonyms)))
     vague = vague_texts(vocabulary.anatomies[row.anatomy].title)
+    whole = row.extent == "complete"
+    needing = [value in (1, -1) for value, finding in zip(known, findings, strict=True) if finding.needs == "whole"]
     return Sample(
         study_id=str(row.study_id),
         patient_id=str(row.patient_id),
@@ -168,7 +183,8 @@ def _build_sample(
         abnormal=status == "abnormal",
         uncertain=status == "uncertain",
         labels=np.asarray(known, dtype=np.float32),
-        whole=row.extent == "complete",
+        whole=whole,
+        beyond_view=not whole and any(needing),
     )
 
 

@@ -14,6 +14,8 @@ from ctvlp.batches import build_image_batch
 from ctvlp.prompts import PromptFeatures, encode_prompts, screening_prompts
 from ctvlp.scores import SCORE_COLUMNS
 from ctvlp.transforms import Tokens
+from ctvlp.volume_batches import build_volume_batch
+from ctvlp.windows import WindowGrid, plan_windows, read_volume
 from ctvlp.zeroshot import assess, zero_shot_probability
 from preprocess.errors import InputError, StoreError
 from preprocess.vocabulary import Vocabulary
@@ -115,9 +117,9 @@ def encode_store(
     batch_crops: int = 16,
     progress: Progress | None = None,
 ) -> Encoded:
-    """Encode the primary crop of each anatomy in view.
+    """Encode each anatomy in view: its primary crop or, for the volume encoder, windows of the volume it is taken from.
 
-    A study of which a crop is damaged is left out whole, named in the log, and the others go on.
+    A study of which something is damaged is left out whole, named in the log, and the others go on.
 
     Args:
         store: The store.
@@ -128,13 +130,17 @@ def encode_store(
         progress: Called after each study.
     """
     waiting: dict[str, list[tuple[str, Tokens]]] = {}
-    result = Encoded({}, {})
+    result, grid = Encoded({}, {}), model.window
     shown = manifest[manifest["primary"].astype(bool) & (manifest["extent"] != "absent")]
     wanted = {str(study): rows for study, rows in shown.groupby("study_id")}
     studies = sorted(set(manifest["study_id"].astype(str)))
     for number, study in enumerate(studies, start=1):
         try:
-            tokens = _study_tokens(store, model, study, wanted.get(study))
+            if grid is None:
+                tokens = _study_tokens(store, model, study, wanted.get(study))
+            else:
+                tokens = {}
+                _encode_windows(store, model, grid, study, wanted.get(study), result, device)
         except StoreError as error:
             logger.warning("%s; the study is left out", error)
             result.failures[study] = str(error)
@@ -231,6 +237,29 @@ def _study_tokens(store: "Store", model: "AnatomyCLIP", study: str, rows: pd.Dat
             crop = file.crop(str(row.volume), str(row.anatomy))
             tokens[str(row.anatomy)] = model.tokenize(crop, str(row.anatomy))
     return tokens
+
+
+def _encode_windows(
+    store: "Store",
+    model: "AnatomyCLIP",
+    grid: WindowGrid,
+    study: str,
+    rows: pd.DataFrame | None,
+    result: Encoded,
+    device: str,
+) -> None:
+    """Encode all anatomies of a study from windows that hold them whole, one window at a time."""
+    found: dict[str, Floats] = {}
+    with store.open_study(study) as file:
+        for volume, of_volume in [] if rows is None else rows.groupby("volume"):
+            whole = read_volume(file, str(volume), of_volume["anatomy"].astype(str).tolist())
+            for window in plan_windows(whole, grid):
+                batch = build_volume_batch([window], {name: [0] for name in window.tokens}).to(device)
+                with torch.inference_mode():
+                    vectors = model.encode_part(batch)
+                found = {name: vector[0].float().cpu().numpy() for name, vector in vectors.items()} | found
+    for anatomy, vector in found.items():
+        result.vectors.setdefault(anatomy, {})[study] = vector
 
 
 def _flush(

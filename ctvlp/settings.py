@@ -1,11 +1,34 @@
 """Everything about a training run that is not the model: plain values with their meaning."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from ctvlp.alignment import Silence
 from ctvlp.augmentation import AugmentationSettings
+from ctvlp.loader import StartMethod
 from ctvlp.pairing import Mix, Mode
 from ctvlp.samples import TextKind, Unmentioned
+
+Reduction = Literal["mean", "sum"]
+Precision = Literal["float32", "bf16"]
+Tracker = Literal["tensorboard", "wandb"]
+
+RUNTIME = frozenset(
+    {
+        "threads",
+        "chunk_crops",
+        "sharded",
+        "in_memory",
+        "loader_workers",
+        "loader_start",
+        "loader_ahead",
+        "loader_timeout_s",
+        "checkpoint_epochs",
+        "validate_epochs",
+        "tracker",
+    }
+)
+"""Settings that a run may change when it goes on: how it is computed and told of; the weights differ by rounding."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +62,9 @@ class TrainingSettings:
 
     Attributes:
         epochs: Passes over the training studies.
-        batch_studies: Studies of a batch.
+        batch_studies: Studies of a batch, over all processes.
+        balance: Share of a batch's places drawn so that every anatomy meets abnormal samples, see
+            `ctvlp.sampling.Schedule`; 0 takes each study once an epoch.
         learning_rate: Highest rate of AdamW; falls to `final_rate` of it along a cosine.
         final_rate: Last learning rate as a share of the highest.
         warmup: Share of all steps over which the rate rises.
@@ -47,6 +72,7 @@ class TrainingSettings:
         clip: Largest norm of the gradient.
         contrastive_weight: Weight of the contrastive term.
         alignment_weight: Weight of the finding alignment; 0 leaves the labels out.
+        reduction: Of the anatomies' contrastive losses: "mean" over those with an abnormal sample, or "sum" (fVLM's).
         silence: What a finding is that the report does not mention: "masked", "negative_if_normal" or "negative", see
             `ctvlp.alignment.label_targets`.
         text: What the texts are: "raw" (the report's own clauses), "canonical" (one English sentence rendered from what
@@ -55,16 +81,28 @@ class TrainingSettings:
         average: Momentum of the moving average of the weights that screening uses; 0 for the last weights.
         pairing: The contrastive targets.
         augmentation: Changes of the crops.
+        precision: Of the encoders: "float32", or "bf16" where the hardware is faster with it (weights, features and
+            losses stay float32).
+        chunk_crops: Crops, and texts, encoded at a time (gradient caching): memory for one chunk instead of the whole
+            batch, for a second forward pass; 0 keeps the whole batch.
+        sharded: Keep the optimiser's state in parts, one on each process, instead of whole on all.
         shifts: Number of patch grids a crop is cut with.
-        in_memory: Keep all tokens of the training studies in memory.
+        in_memory: Keep all tokens of the training studies in memory, where batches are built without workers.
+        loader_workers: Processes that build batches; 0 builds them in the training process.
+        loader_start: How they are started.
+        loader_ahead: Batches that each of them keeps ready.
+        loader_timeout_s: Seconds to wait for a batch before the run ends with an error.
         shuffle_reports: Give each study another one's report; a control.
         checkpoint_epochs: Epochs between checkpoints.
+        validate_epochs: Epochs between zero-shot validations on split `val`; 0 for none.
+        tracker: "tensorboard" or "wandb" (offline) beside `log.jsonl`; None for neither.
         seed: Of everything random.
-        threads: Torch's threads; None leaves them as they are.
+        threads: Torch's threads in each process; None leaves them as they are.
     """
 
     epochs: int = 30
     batch_studies: int = 16
+    balance: float = 0.0
     learning_rate: float = 1e-3
     final_rate: float = 0.01
     warmup: float = 0.05
@@ -72,15 +110,29 @@ class TrainingSettings:
     clip: float = 1.0
     contrastive_weight: float = 1.0
     alignment_weight: float = 1.0
+    reduction: Reduction = "mean"
     silence: Silence = "negative"
     text: TextKind = "raw"
     unmentioned: Unmentioned = "leave_out"
     average: float = 0.98
     pairing: PairingSettings = field(default_factory=PairingSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    precision: Precision = "float32"
+    chunk_crops: int = 0
+    sharded: bool = False
     shifts: int = 3
     in_memory: bool = True
+    loader_workers: int = 0
+    loader_start: StartMethod = "forkserver"
+    loader_ahead: int = 2
+    loader_timeout_s: float = 300.0
     shuffle_reports: bool = False
     checkpoint_epochs: int = 5
+    validate_epochs: int = 1
+    tracker: Tracker | None = None
     seed: int = 0
     threads: int | None = None
+
+    def decisive(self) -> dict[str, Any]:
+        """Plain values of the settings on which the weights depend."""
+        return {name: value for name, value in asdict(self).items() if name not in RUNTIME}

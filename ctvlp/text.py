@@ -23,7 +23,9 @@ logger = logging.getLogger(__name__)
 TextPooling = Literal["mean", "first"]
 
 _GROUP = 64
-"""Texts encoded together, sorted by length so that little is padded."""
+"""Texts encoded together at most."""
+_STRETCH = 1.25
+"""A group's longest text over its shortest, in tokens: at most so much is padded."""
 
 
 def find_encoder(source: str) -> Path:
@@ -77,30 +79,51 @@ class TextEncoder(nn.Module):
         self.max_tokens = max_tokens
 
     def forward(self, texts: Sequence[str]) -> Tensor:
-        """Encode texts (M) to (M, hidden), in groups of similar length."""
-        order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), texts[i]))
-        groups = [order[start : start + _GROUP] for start in range(0, len(order), _GROUP)]
-        encoded = torch.cat([self._encode([texts[i] for i in group]) for group in groups])
-        return encoded[torch.tensor(np.argsort(order), device=encoded.device)]
+        """Encode texts (M), one or more, to (M, hidden) float32: each distinct one once, with others of like length."""
+        distinct = list(dict.fromkeys(texts))
+        cut = self.tokenizer(distinct, truncation=True, max_length=self.max_tokens)
+        groups = length_groups([len(tokens) for tokens in cut["input_ids"]])
+        encoded = torch.cat([self._encode({key: [cut[key][i] for i in group] for key in cut}) for group in groups])
+        place = {distinct[i]: row for row, i in enumerate(i for group in groups for i in group)}
+        return encoded[torch.tensor([place[text] for text in texts], device=encoded.device)]
 
-    def _encode(self, texts: list[str]) -> Tensor:
+    def _encode(self, tokens: dict[str, list[list[int]]]) -> Tensor:
+        """Encode the texts of one group, padded to its longest."""
         device = next(self.network.parameters()).device
-        tokens = self.tokenizer(
-            texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
-        ).to(device)
-        states: Tensor = self.network(**tokens).last_hidden_state
+        padded = self.tokenizer.pad(tokens, return_tensors="pt").to(device)
+        states: Tensor = self.network(**padded).last_hidden_state.float()
         if self.pooling == "first":
             return states[:, 0]
-        weight = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)
+        weight = padded["attention_mask"].unsqueeze(-1).to(states.dtype)
         mean: Tensor = (states * weight).sum(1) / weight.sum(1)
         return mean
+
+
+def length_groups(lengths: Sequence[int]) -> list[list[int]]:
+    """Put texts of like length together: at most `_GROUP` of them, the longest at most `_STRETCH` times the shortest.
+
+    Args:
+        lengths: Tokens of each text.
+
+    Returns:
+        Positions of texts, shortest group first; each text stands in one group.
+    """
+    groups: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if not groups or len(groups[-1]) == _GROUP or lengths[i] > _STRETCH * lengths[groups[-1][0]]:
+            groups.append([])
+        groups[-1].append(i)
+    return groups
 
 
 class FrozenTextEncoder:
     """Features of texts from an encoder that never changes: each distinct text is encoded once.
 
-    The encoder is loaded when the first unknown text comes. Features are kept in memory and, with `cache`, in a file
-    keyed by the texts' hashes and named by the weights' digest, so that another run starts from it.
+    The encoder is loaded when the first unknown text comes. Each text is encoded alone: its features are the same to
+    the last digit whatever it comes with, in every process and in a run that goes on. Features are kept in memory and,
+    with `cache`, in a file keyed by the texts' hashes and named by the weights' digest, so that another run starts from
+    it. The file is written anew when a tenth has come to what it holds, so that writing takes no more than a share of
+    encoding, and takes up what other processes have written meanwhile.
 
     Args:
         folder: Local folder of the encoder.
@@ -113,10 +136,8 @@ class FrozenTextEncoder:
         self.folder, self.pooling, self.max_tokens = folder, pooling, max_tokens
         self.digest = weights_digest(folder)
         self._path = None if cache is None else cache / f"text_{self.digest}_{pooling}_{max_tokens}.npz"
-        self._known: dict[str, Tensor] = {}
-        if self._path is not None and self._path.is_file():
-            with np.load(self._path) as file:
-                self._known = dict(zip(file["keys"].tolist(), torch.from_numpy(file["features"]), strict=True))
+        self._known = self._read()
+        self._saved = len(self._known)
 
     @cached_property
     def _encoder(self) -> TextEncoder:
@@ -127,15 +148,24 @@ class FrozenTextEncoder:
         keys = [hashlib.sha256(text.encode()).hexdigest()[:32] for text in texts]
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
         if missing:
-            with torch.no_grad():
-                self._known.update(zip(missing, self._encoder(list(missing.values())), strict=True))
-            self._write()
+            with torch.no_grad(), torch.autocast("cpu", enabled=False):
+                self._known.update({key: self._encoder([text])[0] for key, text in missing.items()})
+            if (len(self._known) - self._saved) * 10 >= self._saved:
+                self._write()
         return torch.stack([self._known[key] for key in keys])
+
+    def _read(self) -> dict[str, Tensor]:
+        if self._path is None or not self._path.is_file():
+            return {}
+        with np.load(self._path) as file:
+            return dict(zip(file["keys"].tolist(), torch.from_numpy(file["features"]), strict=True))
 
     def _write(self) -> None:
         if self._path is None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._known = {**self._read(), **self._known}
+        self._saved = len(self._known)
         features = torch.stack(list(self._known.values())).numpy()
         with publishing(self._path) as stream:
             np.savez(stream, keys=np.array(list(self._known)), features=features)
@@ -179,5 +209,5 @@ class TextTower(nn.Module):
         return self.encoder(texts).to(self.project.weight.device)
 
     def forward(self, texts: Sequence[str]) -> Tensor:
-        """Encode texts (M) to normalised (M, embed_dim)."""
-        return F.normalize(self.project(self.features(texts)), dim=-1)
+        """Encode texts (M) to normalised (M, embed_dim) float32."""
+        return F.normalize(self.project(self.features(texts)).float(), dim=-1)

@@ -1,16 +1,15 @@
 """The crop encoder: patches of a crop, seen through HU windows, as tokens of a transformer."""
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from monai.networks.blocks import TransformerBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
 
 from ctvlp.batches import ImageBatch
+from ctvlp.transformer import Transformer
 from ctvlp.transforms import MEASURES
 
 _WAVELENGTHS_MM = (800.0, 400.0, 200.0, 100.0, 50.0)
@@ -124,6 +123,8 @@ class CropEncoder(nn.Module):
         stem_kernel: Edge of its kernel in blocks.
         statistics: Numbers by which `Tokens.patches` describes a block.
         windows_hu: (low, high) in HU of each input channel, by anatomy; the same number of channels everywhere.
+        recompute: In training, compute stem and blocks anew on the way back instead of keeping what is inside them.
+        compiled: Let `torch.compile` build the blocks' kernels.
     """
 
     measure_mean: Tensor
@@ -140,6 +141,8 @@ class CropEncoder(nn.Module):
         stem_kernel: int,
         statistics: int,
         windows_hu: dict[str, tuple[tuple[float, float], ...]],
+        recompute: bool = False,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         counts = {name: len(windows) for name, windows in windows_hu.items()}
@@ -153,7 +156,10 @@ class CropEncoder(nn.Module):
         self.register_buffer("measure_spread", torch.ones(len(windows_hu), MEASURES))
         self.measure = nn.Sequential(nn.Linear(MEASURES, width), nn.GELU(), nn.Linear(width, width))
         self.kind = nn.ParameterDict({name: nn.Parameter(0.02 * torch.randn(width)) for name in windows_hu})
-        self.blocks = nn.ModuleList(_build_block(width, int(width * mlp_ratio), heads) for _ in range(depth))
+        self.out_width, self.recompute = width, recompute
+        self.blocks = Transformer(
+            width=width, depth=depth, heads=heads, mlp_ratio=mlp_ratio, recompute=recompute, compiled=compiled
+        )
         self.norm = nn.LayerNorm(width)
 
     def forward(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
@@ -162,15 +168,21 @@ class CropEncoder(nn.Module):
         Returns:
             Tokens (B, 1 + T, width), T the largest number of patches, and which of them exist (B, 1 + T) bool.
         """
-        patches, crops = self.stem(*self.channels(batch), batch.lengths)
+        if self.recompute and torch.is_grad_enabled():
+            patches, crops = checkpoint(self._embed, batch, use_reentrant=False, preserve_rng_state=False)
+        else:
+            patches, crops = self._embed(batch)
         tokens, exists = pad(patches + self.place(_place_features(batch.positions_mm)), batch.lengths)
         first = (crops + self.measure(self.standard_measures(batch))).unsqueeze(1)
         tokens = torch.cat([first, tokens], dim=1) + self.kind[batch.anatomy]  # (B, 1 + T, width)
         exists = F.pad(exists, (1, 0), value=True)
-        with _attention_kernel(tokens.device):
-            for block in self.blocks:
-                tokens = block(tokens, attn_mask=exists[:, None, None, :])
+        tokens, _ = self.blocks(tokens, exists)
         return self.norm(tokens), exists
+
+    def _embed(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
+        """What the stem makes of patches (n, width) and of whole crops (B, width)."""
+        embedded: tuple[Tensor, Tensor] = self.stem(*self.channels(batch), batch.lengths)
+        return embedded
 
     def set_measures(self, anatomy: str, mean: Tensor, spread: Tensor) -> None:
         """Set the mean and the standard deviation, (MEASURES,) each, of an anatomy's measures in the training crops."""
@@ -199,17 +211,6 @@ class CropEncoder(nn.Module):
         windows = [((hu - low) * (2 / (high - low)) - 1).clamp_(-1, 1) for low, high in self.windows_hu[batch.anatomy]]
         shares = batch.inside.to(hu.dtype) / 255
         return torch.cat([*windows, shares], dim=1), shares
-
-
-def _build_block(width: int, hidden: int, heads: int) -> TransformerBlock:
-    block = TransformerBlock(width, hidden, heads, qkv_bias=True, use_flash_attention=True)
-    block.norm_cross_attn = nn.Identity()  # MONAI leaves weights there that nothing uses
-    return block
-
-
-def _attention_kernel(device: torch.device) -> AbstractContextManager[None]:
-    """On a CPU, the plain kernel: torch's fused one (2.14) gives other last digits on its first call in a process."""
-    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 def _place_features(positions_mm: Tensor) -> Tensor:

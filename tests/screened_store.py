@@ -89,6 +89,7 @@ class DensityModel(torch.nn.Module):
     """Looks at one thing: how dense the organ and its densest token are; its texts point at dense, light or bright."""
 
     logit_scale = torch.tensor(4.0)
+    window = None  # it reads crops
 
     def tokenize(self, crop: Crop, anatomy: str) -> Tokens:
         return tokenize_crop(crop, VOCABULARY.anatomies[anatomy], patch_voxels=6)

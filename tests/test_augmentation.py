@@ -1,76 +1,83 @@
 """Augmentation: parameters from the generator, applied alike to patches and measures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-import torch
 from small_store import ball_crop, small_vocabulary
 
-from ctvlp.augmentation import AugmentationSettings, augment
-from ctvlp.batches import build_image_batch
+from ctvlp.augmentation import STILL, AugmentationSettings, augment
 from ctvlp.transforms import HU_MEASURES, tokenize_crop
 
-NONE = AugmentationSettings(offset_hu=0, contrast=0, noise_hu=0, size=0, drop_tokens=0)
 LIVER = small_vocabulary().anatomies["liver"]
 
 
 @pytest.fixture
-def batch():
-    rng = np.random.default_rng(0)
-    crops = [ball_crop(rng, set(), anatomy="liver") for _ in range(3)]
-    return build_image_batch("liver", [tokenize_crop(crop, LIVER, patch_voxels=8) for crop in crops])
+def tokens():
+    crop = ball_crop(np.random.default_rng(0), set(), anatomy="liver")
+    return tokenize_crop(crop, LIVER, patch_voxels=6)
 
 
-def test_without_strength_nothing_changes(batch):
-    same = augment(batch, NONE, np.random.default_rng(0))
-    assert torch.equal(same.patches, batch.patches.float())
-    assert torch.equal(same.positions_mm, batch.positions_mm)
-    torch.testing.assert_close(same.measures, batch.measures)
+def changed(tokens, seed=0, **values):
+    return augment(tokens, replace(STILL, **values), np.random.default_rng(seed))
 
 
-def test_one_generator_gives_one_result_and_leaves_the_batch_alone(batch):
-    before = batch.patches.clone()
-    first, second, other = (augment(batch, AugmentationSettings(), np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert torch.equal(first.patches, second.patches)
-    assert torch.equal(first.measures, second.measures)
-    assert not torch.equal(first.patches, other.patches)
-    assert torch.equal(batch.patches, before)
+def test_without_strength_nothing_changes(tokens):
+    same = changed(tokens)
+    for name in ("patches", "inside", "positions_mm", "index", "measures"):
+        np.testing.assert_array_equal(getattr(same, name), getattr(tokens, name))
+        assert getattr(same, name).dtype == getattr(tokens, name).dtype
 
 
-def test_attenuation_of_patches_and_measures_moves_by_the_same_line(batch):
-    settings = AugmentationSettings(offset_hu=20, contrast=0.1, noise_hu=0, size=0)
-    moved = augment(batch, settings, np.random.default_rng(3))
-    ends = batch.lengths.cumsum(0).tolist()
-    for crop, (end, length) in enumerate(zip(ends, batch.lengths.tolist(), strict=True)):
-        before, after = (b.patches[end - length : end].flatten().double().numpy() for b in (batch, moved))
-        slope, offset = np.polyfit(before, after, 1)
-        np.testing.assert_allclose(after, slope * before + offset, atol=1e-2)
-        levels = [0, *range(2, 12)]  # all but the standard deviation
-        expected = batch.measures[crop, HU_MEASURES].numpy() * slope
-        expected[levels] += offset / 100
-        np.testing.assert_allclose(moved.measures[crop, HU_MEASURES], expected, atol=1e-3)
-    slopes = {round(float(moved.patches[end - 1].mean() - batch.patches[end - 1].float().mean()), 3) for end in ends}
-    assert len(slopes) == 3
+def test_one_generator_gives_one_result_and_leaves_the_tokens_alone(tokens):
+    before = tokens.patches.copy(), tokens.measures.copy()
+    first, second, other = (augment(tokens, AugmentationSettings(), np.random.default_rng(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.patches, second.patches)
+    np.testing.assert_array_equal(first.measures, second.measures)
+    assert not np.array_equal(first.patches, other.patches)
+    np.testing.assert_array_equal(tokens.patches, before[0])
+    np.testing.assert_array_equal(tokens.measures, before[1])
 
 
-def test_size_scales_places_lengths_and_volumes_together(batch):
-    moved = augment(
-        batch, AugmentationSettings(offset_hu=0, contrast=0, noise_hu=0, size=0.2), np.random.default_rng(4)
-    )
-    growth = (moved.measures - batch.measures)[:, 3]
-    torch.testing.assert_close((moved.measures - batch.measures)[:, 0], 3 * growth, atol=1e-5, rtol=1e-5)
-    scale = growth.exp().repeat_interleave(batch.lengths)[:, None]
-    torch.testing.assert_close(moved.positions_mm, batch.positions_mm * scale, atol=1e-3, rtol=1e-4)
-    assert growth.abs().min() > 1e-3
+@pytest.mark.parametrize("seed", range(3))
+def test_attenuation_of_patches_and_measures_moves_by_the_same_line(tokens, seed):
+    moved = changed(tokens, seed, offset_hu=20, contrast=0.1)
+    before, after = tokens.patches.ravel().astype(float), moved.patches.ravel().astype(float)
+    slope, offset = np.polyfit(before, after, 1)
+    np.testing.assert_allclose(after, slope * before + offset, atol=0.6)  # whole HU
+    levels = [0, *range(2, 12)]  # all but the standard deviation
+    expected = tokens.measures[HU_MEASURES] * slope
+    expected[levels] += offset / 100
+    np.testing.assert_allclose(moved.measures[HU_MEASURES], expected, atol=2e-3)
+    assert abs(slope - 1) > 1e-3
+    assert abs(offset) > 0.1
 
 
-def test_dropping_leaves_out_a_share_of_each_crop_and_keeps_rows_together(batch):
-    settings = AugmentationSettings(offset_hu=0, contrast=0, noise_hu=0, size=0, drop_tokens=0.5)
-    kept = augment(batch, settings, np.random.default_rng(5))
-    assert kept.lengths.tolist() == [length - length // 2 for length in batch.lengths.tolist()]
-    first = batch.lengths[0]
-    rows = {
-        tuple(p): patch for p, patch in zip(batch.positions_mm[:first].tolist(), batch.patches[:first], strict=True)
-    }
-    first = kept.lengths[0]
-    for place, patch in zip(kept.positions_mm[:first].tolist(), kept.patches[:first], strict=True):
-        assert torch.equal(rows.pop(tuple(place)).float(), patch)
+def test_noise_has_the_asked_spread_and_no_bias(tokens):
+    noise = (changed(tokens, noise_hu=10).patches - tokens.patches).ravel()
+    assert noise.std() == pytest.approx(10, rel=0.1)
+    assert abs(noise.mean()) < 4 * 10 / np.sqrt(noise.size)
+
+
+def test_attenuations_stay_within_what_they_are_kept_as(tokens):
+    bright = replace(tokens, patches=np.full_like(tokens.patches, 32000))
+    assert changed(bright, noise_hu=2000).patches.max() == 32767
+
+
+def test_size_scales_places_lengths_and_volumes_together(tokens):
+    moved = changed(tokens, size=0.2)
+    growth = (moved.measures - tokens.measures)[3]
+    assert abs(growth) > 1e-3
+    np.testing.assert_allclose((moved.measures - tokens.measures)[:6], growth * np.repeat([3, 1], 3), atol=1e-5)
+    np.testing.assert_allclose(moved.positions_mm, tokens.positions_mm * np.exp(growth), rtol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.99])
+def test_dropping_leaves_out_a_share_and_keeps_rows_together(tokens, share):
+    kept = changed(tokens, drop_tokens=share)
+    assert len(kept) == len(tokens) - int(share * len(tokens)) > 0
+    rows = {tuple(index): row for row, index in enumerate(tokens.index.tolist())}
+    chosen = [rows[tuple(index)] for index in kept.index.tolist()]
+    assert chosen == sorted(chosen)
+    for name in ("patches", "inside", "positions_mm"):
+        np.testing.assert_array_equal(getattr(kept, name), getattr(tokens, name)[chosen])

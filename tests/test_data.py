@@ -1,131 +1,186 @@
-"""Batches: each study once an epoch, each anatomy its samples, each distinct text once, the same for the same seed."""
+"""Batches: each anatomy its samples, each distinct text once, and for one seed, step and study always the same."""
+
+import pickle
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from small_store import small_store, small_vocabulary
-from tiny_text import write_tiny_encoder
+from small_batches import VOCABULARY, batch_of, by_study, contents, token_source
+from small_store import SmallStudy, small_store
 
-from ctvlp.data import TokenSource, build_batch, choose_patches, epoch_order, measure_statistics
-from ctvlp.model import build_config, build_model
+from ctvlp.augmentation import AugmentationSettings
+from ctvlp.batches import build_image_batch, identifier
+from ctvlp.data import build_batch, choose_patches, measure_statistics
+from ctvlp.model import build_config
 from ctvlp.samples import read_samples
+from ctvlp.sources import WindowSource, build_source
 from ctvlp.transforms import count_tokens, measure_crop
-
-VOCABULARY = small_vocabulary()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    encoder = str(write_tiny_encoder(tmp_path_factory.mktemp("encoder")))
-    config = build_config(width=16, depth=1, heads=2, stem_width=4, embed_dim=8, text_encoder=encoder)
-    return build_model(config, VOCABULARY.anatomies)
+from ctvlp.windows import WindowGrid
 
 
-def by_study(store, text="raw"):
-    samples = {}
-    for sample in read_samples(store, VOCABULARY, text=text):
-        samples.setdefault(sample.study_id, []).append(sample)
-    return samples
-
-
-def batch_of(store, model, rng_seed=0, text="raw", **options):
-    samples = by_study(store, text)
-    source = TokenSource(store, model, shifts=3, seed=0, in_memory=True)
-    return build_batch(sorted(samples), samples, source, VOCABULARY, np.random.default_rng(rng_seed), **options)
-
-
-@settings(max_examples=50, deadline=None)
-@given(count=st.integers(1, 60), size=st.integers(1, 20), seed=st.integers(0, 5), epoch=st.integers(0, 3))
-def test_an_epoch_holds_each_study_once_and_no_small_rest(count, size, seed, epoch):
-    studies = [f"s{i}" for i in range(count)]
-    batches = epoch_order(studies, size, seed=seed, epoch=epoch)
-    assert sorted(name for batch in batches for name in batch) == sorted(studies)
-    assert all(len(batch) == size for batch in batches[:-1])
-    assert len(batches) == 1 or size / 2 <= len(batches[-1]) < size * 1.5
-    assert batches == epoch_order(studies, size, seed=seed, epoch=epoch)
-
-
-def test_epochs_differ_in_order():
-    studies = [f"s{i}" for i in range(30)]
-    assert epoch_order(studies, 8, seed=0, epoch=0) != epoch_order(studies, 8, seed=0, epoch=1)
-
-
-def test_a_batch_holds_each_distinct_text_once_and_points_to_it(model):
+def test_a_batch_holds_each_distinct_text_once_and_points_to_it():
     store = small_store(8)
-    batch = batch_of(store, model)
+    batch = batch_of(store)
     assert len(set(batch.texts)) == len(batch.texts)
     assert list(batch.anatomies) == ["liver", "kidney"]
     said = {(row["study_id"], row["anatomy"]): row for row in store.texts}
     stated = {row["study_id"]: row for row in store.labels}
     for name, part in batch.anatomies.items():
-        assert len(part.image) == len(batch.studies) == 8
+        assert len(part) == len(part.image) == len(batch.studies) == 8
         findings = VOCABULARY.of(name)
-        for row, study in enumerate(batch.studies):
-            assert batch.texts[part.text_row[row]] == said[study, name]["text"]
+        for row, study in enumerate(batch.studies[number] for number in part.study):
+            text = said[study, name]["text"]
+            assert batch.texts[part.text_row[row]] == text
+            assert part.text_id[row] == identifier(text)
+            assert part.patient[row] == identifier(stated[study]["patient_id"])
             assert bool(part.abnormal[row]) == (said[study, name]["status"] == "abnormal")
             bits = sum(1 << k for k, finding in enumerate(findings) if stated[study][finding.id] == 1)
             assert int(part.findings[row]) == bits
             assert part.labels[row].tolist() == [stated[study][finding.id] for finding in findings]
 
 
-def test_studies_of_one_patient_exclude_each_other(model):
-    store = small_store(6)
-    patients = {row["study_id"]: row["patient_id"] for row in store.rows}
-    batch = batch_of(store, model)
-    expected = [[patients[a] == patients[b] and a != b for b in batch.studies] for a in batch.studies]
-    assert batch.anatomies["liver"].exclude.tolist() == expected
-    assert any(map(any, expected))
+def test_samples_point_to_their_studies_where_some_lack_the_anatomy():
+    store = small_store(5)
+    for row in store.rows:
+        if row["anatomy"] == "liver" and row["study_id"] in ("s001", "s002"):
+            row["extent"] = "absent"
+    batch = batch_of(store)
+    assert batch.anatomies["liver"].study.tolist() == [0, 3, 4]
+    assert batch.anatomies["kidney"].study.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_a_text_that_names_nothing_has_no_id(model):
+def test_a_rank_without_studies_gets_a_batch_without_anatomies():
+    batch = build_batch(7, {}, token_source(small_store(1)), VOCABULARY, seed=0)
+    assert (batch.step, batch.studies, batch.texts, batch.anatomies, batch.volumes) == (7, (), (), {}, None)
+
+
+def test_identifiers_are_equal_for_equal_texts_and_have_no_sign():
+    texts = [f"text {i}" for i in range(1000)]
+    numbers = [identifier(text) for text in texts]
+    assert numbers == [identifier(text) for text in texts]
+    assert len(set(numbers)) == len(texts)
+    assert min(numbers) >= 0
+    assert max(numbers) < 2**63
+    assert identifier("a") == 0x4A978112CA1BBDCA  # sha256 begins ca978112ca1bbdca: the same in every process
+
+
+def test_a_text_that_names_nothing_has_no_id():
     store = small_store(2)
     store.texts[0]["text"] = store.texts[2]["text"] = "Stable."
-    liver = batch_of(store, model).anatomies["liver"]
+    liver = batch_of(store).anatomies["liver"]
     assert liver.text_id.tolist() == [-1, -1]
     assert liver.text_row[0] == liver.text_row[1]
 
 
-def test_findings_that_need_the_whole_anatomy_are_masked_where_it_is_cut(model):
+def needing_whole(*names):
+    findings = [f.model_copy(update={"needs": "whole" if f.id in names else "part"}) for f in VOCABULARY.findings]
+    return VOCABULARY.model_copy(update={"findings": tuple(findings)})
+
+
+@pytest.mark.parametrize("silence", ["masked", "negative"])
+def test_findings_that_need_the_whole_anatomy_are_masked_where_it_is_cut(silence):
     store = small_store(2)
-    findings = [
-        f.model_copy(update={"needs": "whole" if f.id == "liver.cyst" else "part"}) for f in VOCABULARY.findings
-    ]
     store.rows[0]["extent"] = "truncated"
-    samples = by_study(store)
-    source = TokenSource(store, model, shifts=1, seed=0, in_memory=False)
-    needing = VOCABULARY.model_copy(update={"findings": tuple(findings)})
-    batch = build_batch(sorted(samples), samples, source, needing, np.random.default_rng(0))
+    for row in store.labels:
+        row["liver.cyst"], row["liver.fatty_liver"] = None, 0
+    needing = needing_whole("liver.cyst")
+    part = batch_of(store, vocabulary=needing, silence=silence).anatomies["liver"]
     column = [finding.id for finding in needing.of("liver")].index("liver.cyst")
-    assert batch.anatomies["liver"].labels.isnan().nonzero().tolist() == [[0, column]]
+    other = 1 - column
+    assert part.labels[:, column].isnan().tolist() == [True, silence == "masked"]
+    assert part.labels[:, other].tolist() == [0, 0]
 
 
-def test_one_seed_gives_one_batch_and_grids_vary(model):
-    store = small_store(6)
-    first, second, other = (batch_of(store, model, seed).anatomies["liver"].image for seed in (0, 0, 1))
-    assert torch.equal(first.patches, second.patches)
-    assert first.patches.shape != other.patches.shape or not torch.equal(first.patches, other.patches)
+@pytest.mark.parametrize(
+    ("extent", "needs", "labels", "alone"),
+    [
+        ("truncated", "liver.cyst", {"liver.cyst": 1, "liver.fatty_liver": 1}, True),
+        ("truncated", "liver.cyst", {"liver.cyst": -1, "liver.fatty_liver": 1}, True),
+        ("truncated", "liver.cyst", {"liver.cyst": 0, "liver.fatty_liver": 1}, False),
+        ("truncated", "kidney.calculus", {"liver.cyst": 1, "liver.fatty_liver": 1}, False),
+        ("complete", "liver.cyst", {"liver.cyst": 1, "liver.fatty_liver": 1}, False),
+    ],
+    ids=["stated", "suspected", "denied", "seen on a part", "all in view"],
+)
+def test_a_truncated_crop_pairs_only_with_texts_whose_findings_need_a_part(extent, needs, labels, alone):
+    store = small_store(3)
+    store.rows[0]["extent"] = extent
+    store.texts[0]["status"] = "abnormal"
+    store.labels[0].update(labels)
+    needing = needing_whole(needs)
+    liver = batch_of(store, vocabulary=needing).anatomies["liver"]
+    assert bool(liver.uncertain[0]) == alone
+    assert bool(liver.abnormal[0]) != alone
+    hidden = extent == "truncated" and needs == "liver.cyst"
+    names = [finding.id for finding in needing.of("liver")]
+    expected = {name for name in names if labels[name] == 1 and not (hidden and name == needs)}
+    assert {name for k, name in enumerate(names) if int(liver.findings[0]) >> k & 1} == expected
+    assert not liver.labels[0, names.index("liver.fatty_liver")].isnan()  # it still teaches what a part shows
+
+
+def test_a_study_is_drawn_alike_in_whatever_batch_of_a_step_it_stands():
+    store = small_store(8, rate=1.0)
+    options = {"text": "mixed", "augmentation": AugmentationSettings(), "step": 3}
+    together = batch_of(store, **options)
+    for study, name in [("s002", "liver"), ("s007", "kidney")]:
+        row = together.studies.index(study)
+        alone, whole = batch_of(store, [study], **options).anatomies[name], together.anatomies[name]
+        ends = whole.image.lengths.cumsum(0).tolist()
+        mine = slice(ends[row] - int(whole.image.lengths[row]), ends[row])
+        assert torch.equal(alone.image.patches, whole.image.patches[mine])
+        assert torch.equal(alone.image.positions_mm, whole.image.positions_mm[mine])
+        assert alone.text_id[0] == whole.text_id[row]
+
+
+def test_steps_and_seeds_draw_anew_and_one_of_each_draws_alike():
+    store = small_store(4)
+    first, again, step, seed = (
+        contents(batch_of(store, step=step, seed=seed, augmentation=AugmentationSettings()).anatomies)
+        for step, seed in [(0, 0), (0, 0), (1, 0), (0, 1)]
+    )
+    assert first == again
+    for other in (step, seed):
+        assert first["liver"]["image"]["patches"] != other["liver"]["image"]["patches"]
+
+
+def test_grids_vary():
+    store = small_store(1)
+    shapes = {tuple(batch_of(store, step=step).anatomies["liver"].image.positions_mm[0].tolist()) for step in range(20)}
+    assert len(shapes) == 3
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
-def test_tokens_are_those_of_the_model_and_kept_only_if_asked(model, in_memory):
+def test_tokens_are_those_of_the_tokenizer_and_kept_only_if_asked(in_memory):
     store = small_store(1)
-    sample = by_study(store)["s000"][0]
-    source = TokenSource(store, model, shifts=2, seed=0, in_memory=in_memory)
-    first = source.tokens(sample, 0)
-    straight = model.tokenize(store.studies["s000"].crops[sample.anatomy], sample.anatomy)
-    np.testing.assert_array_equal(first.patches, straight.patches)
-    assert not np.array_equal(source.tokens(sample, 1).index, first.index)
-    source.tokens(sample, 0)
-    assert len(store.studies["s000"].reads) == (1 if in_memory else 3)
+    samples = by_study(store)["s000"]
+    source = token_source(store, shifts=2, in_memory=in_memory)
+    first = source.study_tokens(samples, [0, 0])
+    for sample, tokens in zip(samples, first, strict=True):
+        straight = source.tokenizer.tokenize(store.studies["s000"].crops[sample.anatomy], sample.anatomy)
+        np.testing.assert_array_equal(tokens.patches, straight.patches)
+        assert not np.array_equal(source.tokens(sample, 1).index, tokens.index)
+    source.tokens(samples[0], 0)
+    assert len(store.studies["s000"].reads) == (2 if in_memory else 5)
 
 
-def test_mixed_texts_are_drawn_anew_for_each_batch_and_alike_for_one_seed(model):
+def test_a_source_in_another_process_takes_no_tokens_along_and_keeps_none():
+    store = small_store(4)
+    source, unused = (token_source(store, in_memory=True) for _ in range(2))
+    full = batch_of(store, source=source)
+    assert len(pickle.dumps(source)) == len(pickle.dumps(unused))
+    copy = pickle.loads(pickle.dumps(source))
+    for times in (1, 2):
+        assert contents(batch_of(store, source=copy)) == contents(full)
+        assert len(copy.store.studies["s000"].reads) == len(store.studies["s000"].reads) + 2 * times
+
+
+def test_mixed_texts_are_drawn_anew_for_each_step_and_alike_for_one_seed():
     store = small_store(8, rate=1.0)
     raw, canonical, *mixed = (
-        batch_of(store, model, rng_seed=seed, text=text)
-        for text, seed in [("raw", 0), ("canonical", 0), ("mixed", 0), ("mixed", 0), ("mixed", 1)]
+        batch_of(store, step=step, text=text)
+        for text, step in [("raw", 0), ("canonical", 0), ("mixed", 0), ("mixed", 0), ("mixed", 1)]
     )
     assert not set(raw.texts) & set(canonical.texts)
     assert all(set(batch.texts) <= {*raw.texts, *canonical.texts} for batch in mixed)
@@ -134,21 +189,98 @@ def test_mixed_texts_are_drawn_anew_for_each_batch_and_alike_for_one_seed(model)
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_canonical_texts_that_say_no_more_than_abnormal_are_nothing_particular(model):
+def test_canonical_texts_that_say_no_more_than_abnormal_are_nothing_particular():
     store = small_store(4, rate=1.0)
     for row in store.texts:
         if row["anatomy"] == "liver":
             row["canonical"] = "The liver is abnormal."
-    batch = batch_of(store, model, text="canonical")
+    batch = batch_of(store, text="canonical")
     assert batch.anatomies["liver"].text_id.tolist() == [-1] * 4
     assert (batch.anatomies["kidney"].text_id >= 0).all()
 
 
-def test_measure_statistics_are_those_of_the_training_crops(model):
+@pytest.mark.parametrize(("most", "lengths"), [(1, [1, 1, 1, 1, 1]), (2, [2, 2, 1]), (5, [5]), (9, [5])])
+def test_images_split_in_order_and_lose_nothing(most, lengths):
+    image = batch_of(small_store(5)).anatomies["liver"].image
+    pieces = image.split(most)
+    assert [len(piece) for piece in pieces] == lengths
+    assert [len(piece.patches) for piece in pieces] == [int(piece.lengths.sum()) for piece in pieces]
+    for name in ("patches", "inside", "positions_mm", "lengths", "measures"):
+        assert torch.equal(torch.cat([getattr(piece, name) for piece in pieces]), getattr(image, name))
+
+
+def test_pieces_of_no_crop_are_refused_and_images_of_none_have_no_pieces():
+    image = batch_of(small_store(2)).anatomies["liver"].image
+    with pytest.raises(ValueError, match=r"at least one crop, asked for is 0"):
+        image.split(0)
+    with pytest.raises(ValueError, match=r"liver: a batch needs at least one crop"):
+        build_image_batch("liver", [])
+    assert replace(image, lengths=image.lengths[:0]).split(3) == []
+
+
+def test_moving_a_batch_moves_all_of_it_and_changes_nothing():
+    batch = batch_of(small_store(3))
+    assert contents(batch.to("cpu", non_blocking=True)) == contents(batch)
+    moved = batch.to("meta").anatomies["liver"]
+    tensors = [
+        value for part in (moved, moved.image) for value in vars(part).values() if isinstance(value, torch.Tensor)
+    ]
+    assert len(tensors) == 13
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+
+
+def test_the_encoder_decides_what_is_read():
+    grid = WindowGrid((32, 32, 32), (16, 16, 16))
+    options = {"shifts": 1, "seed": 0, "in_memory": False}
+    assert isinstance(build_source(small_store(1), SimpleNamespace(window=grid), **options), WindowSource)
+    crops = build_source(small_store(1), SimpleNamespace(window=None, tokenizer=None), **options)
+    assert not isinstance(crops, WindowSource)
+
+
+class VolumeStudy(SmallStudy):
+    """Keeps its whole volume too: 3 x 1 x 1 mm, over the same 90 mm as the crops."""
+
+    def array(self, volume, name):
+        affine = np.array([[0, 0, 1.0, -42], [0, 1.0, 0, 8], [3.0, 0, 0, 99], [0, 0, 0, 1]])
+        return np.full((30, 90, 90), 40, dtype=np.int16), affine
+
+
+def volume_store(studies):
+    store = small_store(studies)
+    for name, study in store.studies.items():
+        store.studies[name] = VolumeStudy(study.crops)
+    return store
+
+
+def test_windows_of_volumes_come_with_the_samples_that_lie_whole_in_them():
+    store = volume_store(4)
+    store.rows = [row for row in store.rows if (row["study_id"], row["anatomy"]) != ("s001", "liver")]
+    grid = WindowGrid((32, 96, 96), (16, 32, 32))
+    batch = batch_of(store, source=WindowSource(store, grid))
+    assert batch.volumes.volumes.shape == (4, 1, 32, 96, 96)
+    assert {name: part.study.tolist() for name, part in batch.anatomies.items()} == {
+        "liver": [0, 2, 3],
+        "kidney": [0, 1, 2, 3],
+    }
+    for name, part in batch.anatomies.items():
+        assert batch.volumes.rows[name].tolist() == part.study.tolist()
+        assert len(batch.volumes.tokens[name]) == len(part)
+        assert len(part.image) == 0
+    crops = batch_of(store)
+    assert batch.texts == crops.texts
+    assert torch.equal(batch.anatomies["liver"].labels, crops.anatomies["liver"].labels)
+
+
+def test_anatomies_that_every_window_cuts_are_left_out_with_their_texts():
+    store = volume_store(2)
+    batch = batch_of(store, source=WindowSource(store, WindowGrid((8, 96, 96), (8, 32, 32))))
+    assert (batch.anatomies, batch.texts, batch.volumes) == ({}, (), None)
+
+
+def test_measure_statistics_are_those_of_the_training_crops():
     store = small_store(5)
     samples = read_samples(store, VOCABULARY)
-    source = TokenSource(store, model, shifts=1, seed=0, in_memory=False)
-    mean, spread = measure_statistics(source, samples)["liver"]
+    mean, spread = measure_statistics(token_source(store, shifts=1), samples)["liver"]
     measures = [measure_crop(store.studies[s.study_id].crops["liver"]) for s in samples if s.anatomy == "liver"]
     np.testing.assert_allclose(mean, np.mean(measures, axis=0), rtol=1e-5)
     np.testing.assert_allclose(spread, np.std(measures, axis=0), rtol=1e-4, atol=1e-6)

@@ -1,12 +1,9 @@
 """German: its words, inflection and spellings, how its reports are cut, and how exactly invented ones are read."""
 
-from pathlib import Path
-
 import pytest
 
 from preprocess.report_reader import Reader
 from preprocess.vocabulary_files import load_vocabulary
-
 
 
 @pytest.fixture(scope="module")

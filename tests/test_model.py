@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from devices import DEVICES
 from small_store import ball_crop, small_vocabulary
 from tiny_text import write_tiny_encoder
 
-from ctvlp.batches import build_image_batch
+from ctvlp.batches import AnatomyBatch, Batch, ImageBatch, build_image_batch
 from ctvlp.model import SIZES, build_config, build_model
 from ctvlp.vision import PatchStem, pad
 from preprocess.errors import InputError
@@ -35,6 +36,14 @@ def tokens(model):
     few = cut[1]
     cut[1] = replace(few, **{k: getattr(few, k)[:3] for k in ("patches", "inside", "positions_mm", "index")})
     return cut
+
+
+def samples_of(image: ImageBatch) -> AnatomyBatch:
+    """Samples of which nothing but the image counts."""
+    count = len(image)
+    whole, no = torch.zeros(count, dtype=torch.int64), torch.zeros(count, dtype=torch.bool)
+    labels = torch.full((count, 1), torch.nan)
+    return AnatomyBatch(image, whole, whole, no, whole, whole, labels, whole, no)
 
 
 def test_vectors_are_normalised_and_do_not_depend_on_their_neighbours(model, tokens):
@@ -203,6 +212,69 @@ def test_sizes_are_those_that_the_names_promise():
     assert (SIZES["bench"].width, SIZES["bench"].depth, SIZES["bench"].max_tokens) == (96, 3, 48)
     assert (SIZES["base"].width, SIZES["base"].depth, SIZES["base"].heads) == (768, 12, 12)
     assert list(SIZES) == ["bench", "tiny", "small", "base"]
+
+
+@pytest.mark.parametrize(
+    ("size", "millions"),
+    [
+        ("bench", 0.258),
+        ("tiny", 3.1),
+        pytest.param("small", 22.8, marks=pytest.mark.slow),
+        pytest.param("base", 90.0, marks=pytest.mark.slow),
+    ],
+)
+def test_every_size_trains_on_crops_of_any_size(encoder, size, millions):
+    model = build_model(build_config(size, text_encoder=encoder), VOCABULARY.anatomies)
+    assert sum(p.numel() for p in model.vision.parameters()) == pytest.approx(1e6 * millions, rel=0.1)
+    rng = np.random.default_rng(0)
+    crop = ball_crop(rng, set(), anatomy="liver")
+    part = replace(crop, image=crop.image[:7, 3:14], mask=crop.mask[:7, 3:14])
+    cut = [model.tokenize(each, "liver") for each in (part, crop)]
+    assert len(cut[0]) < len(cut[1]) <= SIZES[size].max_tokens
+    vectors = model.encode_image(build_image_batch("liver", cut))
+    vectors[:, 0].sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.vision.parameters() if p.grad is not None)
+    assert all(p.grad is not None for p in model.vision.blocks.parameters())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_recomputing_stem_and_blocks_changes_no_gradient(encoder, tokens, device):
+    small = {"width": 16, "depth": 2, "heads": 2, "stem_width": 4, "embed_dim": 8, "text_encoder": encoder}
+    gradients = []
+    for recompute in (False, True):
+        config = build_config(checkpoint_blocks=recompute, **small)
+        model = build_model(config, VOCABULARY.anatomies).to(device)
+        model.encode_image(build_image_batch("liver", tokens).to(device)).sin().sum().backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys() >= {"vision.stem.first.weight", "vision.blocks.0.attn.qkv.weight"}
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_bf16_gives_float32_vectors_near_the_exact_ones(model, tokens, device):
+    model.to(device)
+    batch = build_image_batch("liver", tokens).to(device)
+    with torch.no_grad():
+        exact, said = model.encode_image(batch), model.encode_text(["the liver is normal"])
+        with torch.autocast(device, torch.bfloat16):
+            coarse, said_coarse = model.encode_image(batch), model.encode_text(["the liver is normal"])
+    model.to("cpu")
+    assert (coarse.dtype, said_coarse.dtype) == (torch.float32, torch.float32)
+    assert (coarse * exact).sum(dim=1).min() > 0.999
+    assert (said_coarse * said).sum(dim=1).min() > 0.999
+
+
+def test_a_batch_is_encoded_anatomy_by_anatomy(model, tokens):
+    parts = {name: build_image_batch(name, tokens[: 1 + number]) for number, name in enumerate(("liver", "kidney"))}
+    batch = Batch(0, ("a", "b"), (), {name: samples_of(part) for name, part in parts.items()})
+    with torch.no_grad():
+        found = model.encode(batch)
+        assert list(found) == list(parts)
+        for name, part in parts.items():
+            assert torch.equal(found[name], model.encode_image(part))
+    assert model.images(batch) == list(parts.values())
+    assert model.encode(Batch(0, (), (), {})) == {}
 
 
 @pytest.mark.parametrize(

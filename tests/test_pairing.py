@@ -1,5 +1,9 @@
 """Targets of the pairing against a slow double loop over the table of the design, on every path."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +14,25 @@ from ctvlp import pairing_cpu
 from ctvlp.pairing import finding_bits, pairing_targets, relations
 from ctvlp.pairing_torch import targets_torch
 
+ROOT = Path(__file__).parents[1]
+FORKED = """
+import os, signal
+import numpy as np
+from ctvlp import pairing_cpu
+from ctvlp.pairing import pairing_targets
+kinds = {{"findings": np.uint64, "peer_cosine": np.float32}}
+case = {{key: np.array(value, kinds.get(key)) for key, value in {arguments}.items()}}
+straight = pairing_targets(**case, mode="disease")
+pairing_cpu._FEW, pairing_cpu.torch.get_num_threads = 1, lambda: 3
+print(np.array_equal(pairing_targets(**case, mode="disease"), straight), flush=True)
+child = os.fork()
+if child == 0:
+    signal.alarm(60)  # a child that waits for its parent's threads would wait for ever
+    print(np.array_equal(pairing_targets(**case, mode="disease"), straight), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+"""Prints whether threads give the same rows in a process and in its fork."""
 MODES = [("patient", "mixture"), ("normal", "mixture"), ("disease", "sum"), ("disease", "mixture")]
 
 
@@ -152,8 +175,55 @@ def test_rows_shared_out_to_threads_are_the_same_rows(monkeypatch, mode, mix):
     case = draw(np.random.default_rng(1), 41)
     straight = pairing_targets(**case, mode=mode, mix=mix)
     monkeypatch.setattr(pairing_cpu, "_FEW", 1)
-    monkeypatch.setattr(pairing_cpu.os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(pairing_cpu.torch, "get_num_threads", lambda: 3)
     np.testing.assert_array_equal(pairing_targets(**case, mode=mode, mix=mix), straight)
+
+
+@pytest.mark.parametrize(("mode", "mix"), MODES)
+def test_rows_too_long_for_the_caches_are_the_same_rows(mode, mix):
+    case = draw(np.random.default_rng(2), 1027, excluded=0.05, bits=40)
+    paths = every_path(case, mode=mode, mix=mix, overlap_weight=0.5, self_weight=0.5, peer_temperature=0.1)
+    found = dict(paths)
+    np.testing.assert_allclose(found["numpy"], found["plain torch"], atol=2e-6)
+    np.testing.assert_array_equal(found["numpy"], found["tensor"])
+
+
+@pytest.mark.parametrize(("temperature", "tolerance"), [(1.0, 1e-6), (0.1, 3e-6), (0.02, 2e-5)])
+def test_a_peers_softmax_is_exact_to_the_rounding_of_its_exponents(temperature, tolerance):
+    count = 97
+    cosines = np.random.default_rng(5).uniform(-1, 1, (count, count)).astype(np.float32)
+    found = pairing_targets(
+        np.ones(count, bool),
+        np.arange(count),
+        None,
+        cosines,
+        mode="disease",
+        self_weight=0.0,
+        peer_temperature=temperature,
+    )
+    expected = np.exp(cosines.astype(np.float64) / temperature)
+    np.fill_diagonal(expected, 0)
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=1e-37)
+
+
+@pytest.mark.parametrize("mix", ["sum", "mixture"])
+def test_a_temperature_far_below_the_cosines_spread_leaves_the_peers_choice(mix):
+    cosines = np.array([[1, 0.5, -1, 0.6], [0.5, 1, -0.9, -1], [-1, -0.9, 1, -1], [0.6, -1, -1, 1]], np.float32)
+    found = pairing_targets(
+        np.ones(4, bool), np.arange(4), None, cosines, mode="disease", mix=mix, self_weight=0.25, peer_temperature=1e-4
+    )
+    chosen = np.zeros((4, 4))
+    chosen[np.arange(4), [3, 0, 1, 0]] = 1
+    expected = np.eye(4) if mix == "sum" else 0.25 * np.eye(4) + 0.75 * chosen
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_fork_of_a_process_that_has_used_threads_makes_its_own():
+    case = draw(np.random.default_rng(1), 41)
+    code = FORKED.format(arguments={key: value.tolist() for key, value in case.items()})
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.stdout.split() == ["True", "True"], done.stderr
 
 
 def test_mixture_keeps_the_shares_of_self_findings_and_peer_whatever_the_batch_size():
@@ -174,11 +244,13 @@ def test_two_livers_with_a_cyst_pull_each_other_and_a_healthy_one_does_not():
 
 
 def test_relations_exclude_one_patient_and_uncertain_samples_but_never_the_diagonal():
-    exclude = relations(["a", "b", "a", "c"], np.array([False, False, False, True]))
+    patient, uncertain = np.array([5, -6, 5, 7]), np.array([False, False, False, True])
     expected = np.zeros((4, 4), bool)
     expected[0, 2] = expected[2, 0] = True
     expected[3, :3] = expected[:3, 3] = True
-    np.testing.assert_array_equal(exclude, expected)
+    np.testing.assert_array_equal(relations(patient, uncertain), expected)
+    exclude = relations(torch.from_numpy(patient), torch.from_numpy(uncertain))
+    np.testing.assert_array_equal(exclude.numpy(), expected)
 
 
 def test_finding_bits_set_one_bit_a_finding_up_to_the_64th():

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny_text import write_tiny_encoder
 
-from ctvlp.text import FrozenTextEncoder, TextEncoder, TextTower, find_encoder, weights_digest
+from ctvlp.text import FrozenTextEncoder, TextEncoder, TextTower, find_encoder, length_groups, weights_digest
 from preprocess.errors import InputError
 
 TEXTS = ["the liver is normal", "fatty liver", "there is a renal cyst with calculus", "stable"]
@@ -24,6 +26,36 @@ def test_features_do_not_depend_on_what_a_text_is_encoded_with(folder, pooling):
         for text, features in zip(TEXTS, together, strict=True):
             torch.testing.assert_close(encoder([text])[0], features, atol=1e-5, rtol=1e-5)
         assert not torch.allclose(together[0], together[1])
+
+
+def test_texts_of_like_length_are_encoded_together_each_once(folder, monkeypatch):
+    encoder, seen = TextEncoder(folder, "mean", 32).eval(), []
+    original = encoder.tokenizer.pad
+
+    def spy(tokens, **options):
+        padded = original(tokens, **options)
+        seen.append(padded["attention_mask"])
+        return padded
+
+    monkeypatch.setattr(encoder.tokenizer, "pad", spy)
+    texts = [" ".join(["liver"] * count) for count in (1, 30, 2, 9, 10, 1, 9)]
+    with torch.no_grad():
+        found = encoder(texts)
+    assert sum(len(mask) for mask in seen) == len(set(texts))
+    assert all(mask.sum() >= mask.numel() / 1.25 for mask in seen)
+    assert len(seen) < len(set(texts))
+    assert torch.equal(found[0], found[5])
+    assert torch.equal(found[3], found[6])
+
+
+@settings(max_examples=100, deadline=None)
+@given(lengths=st.lists(st.integers(1, 128), max_size=200))
+def test_groups_hold_every_text_once_and_little_padding(lengths):
+    groups = length_groups(lengths)
+    assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
+    for group in groups:
+        assert len(group) <= 64
+        assert max(lengths[i] for i in group) <= 1.25 * min(lengths[i] for i in group)
 
 
 def test_mean_pooling_leaves_out_padding_and_first_takes_the_first_token(folder):
@@ -50,6 +82,32 @@ def test_each_distinct_text_is_encoded_once_and_never_again_in_another_run(folde
     assert len(encoded) == 4
     again([*TEXTS, "new"])
     assert encoded[4:] == ["new"]
+
+
+def test_features_of_a_frozen_encoder_are_the_same_to_the_last_digit_whatever_they_come_with(folder):
+    together = FrozenTextEncoder(folder, "mean", 32)(TEXTS)
+    for text, features in zip(TEXTS, together, strict=True):
+        assert torch.equal(FrozenTextEncoder(folder, "mean", 32)([text])[0], features)
+
+
+def test_the_file_is_written_when_a_tenth_has_come_to_it_and_keeps_what_others_wrote(folder, tmp_path, monkeypatch):
+    texts = [f"the liver is {' '.join(['normal'] * n)}" for n in range(30)]
+    first, other = (FrozenTextEncoder(folder, "mean", 64, cache=tmp_path) for _ in range(2))
+    first(texts[:20])
+    other(texts[20:23])
+    written = []
+    monkeypatch.setattr(FrozenTextEncoder, "_write", lambda self: written.append(len(self._known)))
+    first(texts[23:24])
+    assert written == []
+    first(texts[24:25])
+    assert written == [22]
+    monkeypatch.undo()
+    other(texts[25:])
+    encoded = []
+    original = TextEncoder.forward
+    monkeypatch.setattr(TextEncoder, "forward", lambda self, some: encoded.extend(some) or original(self, some))
+    FrozenTextEncoder(folder, "mean", 64, cache=tmp_path)(texts)
+    assert encoded == texts[23:25]
 
 
 def test_the_cache_holds_no_text_and_other_weights_do_not_use_it(folder, tmp_path):

@@ -1,25 +1,30 @@
 """Training: it learns plain findings, goes on exactly where it stopped, and stops where numbers break."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
-import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
+from screened_store import write_screened_store
 from small_store import FINDINGS, small_store, small_vocabulary
+from test_ranks import torchrun
 from tiny_text import write_tiny_encoder
 
+from ctvlp import step as step_module
 from ctvlp import train as train_module
-from ctvlp.augmentation import AugmentationSettings
 from ctvlp.batches import build_image_batch
 from ctvlp.checkpoint import find_checkpoints, load_run, read_checkpoint
-from ctvlp.data import TokenSource, build_batch
-from ctvlp.learner import build_learner
 from ctvlp.model import build_config
 from ctvlp.samples import read_samples
-from ctvlp.settings import PairingSettings, TrainingSettings
-from ctvlp.train import train, train_step
+from ctvlp.settings import TrainingSettings
+from ctvlp.train import train
 from preprocess.errors import CtvlpError, InputError
 
 VOCABULARY = small_vocabulary()
@@ -116,6 +121,43 @@ def test_a_folder_of_another_run_is_refused(tmp_path, config, change, message):
         run(tmp_path, replace(config, **change.get("model", {})), settings)
 
 
+def test_what_does_not_change_the_weights_may_change_when_a_run_goes_on(tmp_path, config):
+    run(tmp_path, config, replace(QUICK, epochs=1))
+    later = replace(
+        QUICK, epochs=1, threads=1, chunk_crops=3, loader_workers=2, validate_epochs=0, tracker="tensorboard"
+    )
+    assert run(tmp_path, config, later) == find_checkpoints(tmp_path)[-1]
+
+
+def test_chunks_and_loader_processes_give_the_weights_of_the_plain_run(tmp_path, config):
+    plain = read_checkpoint(run(tmp_path / "plain", config, replace(QUICK, epochs=2)))
+    later = replace(QUICK, epochs=2, chunk_crops=3, loader_workers=1, loader_start="fork")
+    chunks = read_checkpoint(run(tmp_path / "chunks", config, later))
+    for name, value in plain["model"]["weights"].items():
+        torch.testing.assert_close(chunks["model"]["weights"][name], value, atol=1e-3, rtol=1e-2, msg=name)
+
+
+def test_the_log_tells_of_each_step(tmp_path, config):
+    run(tmp_path, config)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
+    assert sum(line["samples"] for line in lines) == 4 * 20
+    assert sum(line["studies"] for line in lines) == 4 * 10
+    for line in lines:
+        parts = QUICK.contrastive_weight * line["contrastive"] + QUICK.alignment_weight * line["alignment"]
+        assert line["loss"] == pytest.approx(parts)
+        assert line["waited_share"] == pytest.approx(line["waited"] / line["seconds"])
+        assert line["samples_per_second"] == pytest.approx(line["samples"] / line["seconds"])
+        assert line["peak_memory_mib"] > 50
+        assert 0 < line["learning_rate"] <= 2e-3
+    first = [line for number, line in enumerate(lines) if number == 0 or line["epoch"] != lines[number - 1]["epoch"]]
+    assert len(first) == 4
+    told = [line for line in lines if "self_share" in line]
+    assert told == first
+    for line in told:
+        assert line["self_share"] + line["findings_share"] + line["peer_share"] == pytest.approx(1)
+
+
 def test_the_split_of_a_run_says_what_it_was_trained_on(tmp_path, config):
     run(tmp_path, config, replace(QUICK, epochs=1), small_store(6, test=3))
     table = pd.read_parquet(load_run(tmp_path).split_path).set_index("study_id")
@@ -123,91 +165,49 @@ def test_the_split_of_a_run_says_what_it_was_trained_on(tmp_path, config):
     assert table["patient_id"].nunique() < 9
 
 
-def test_the_control_trains_on_other_studies_reports(tmp_path, config, monkeypatch):
-    seen = {}
+def spy_on_batches(monkeypatch):
+    """What batches are built from, and what comes of it."""
+    seen = []
     original = train_module.build_batch
 
-    def spy(studies, samples, *rest, **options):
-        seen.update({(s.study_id, s.anatomy): s.labels.tolist() for group in samples.values() for s in group})
-        return original(studies, samples, *rest, **options)
-
-    monkeypatch.setattr(train_module, "build_batch", spy)
-    store = small_store(12)
-    run(tmp_path, config, replace(QUICK, epochs=1, shuffle_reports=True), store)
-    own = {(s.study_id, s.anatomy): s.labels.tolist() for s in read_samples(store, VOCABULARY)}
-    assert seen.keys() == own.keys()
-    assert seen != own
-
-
-def test_mixed_texts_are_trained_on_in_both_wordings(tmp_path, config, monkeypatch):
-    seen = set()
-    original = train_module.build_batch
-
-    def spy(*arguments, **options):
-        batch = original(*arguments, **options)
-        seen.update(batch.texts)
+    def spy(step, studies, **options):
+        batch = original(step, studies, **options)
+        seen.append((studies, batch))
         return batch
 
     monkeypatch.setattr(train_module, "build_batch", spy)
+    return seen
+
+
+def test_the_control_trains_on_other_studies_reports(tmp_path, config, monkeypatch):
+    seen = spy_on_batches(monkeypatch)
+    store = small_store(12)
+    run(tmp_path, config, replace(QUICK, epochs=1, shuffle_reports=True), store)
+    given = {
+        (s.study_id, s.anatomy): s.labels.tolist() for studies, _ in seen for mine in studies.values() for s in mine
+    }
+    own = {(s.study_id, s.anatomy): s.labels.tolist() for s in read_samples(store, VOCABULARY)}
+    assert given.keys() == own.keys()
+    assert given != own
+
+
+def test_mixed_texts_are_trained_on_in_both_wordings(tmp_path, config, monkeypatch):
+    seen = spy_on_batches(monkeypatch)
     store = small_store(6, rate=1.0)
     run(tmp_path, config, replace(QUICK, epochs=2, text="mixed"), store)
+    texts = {text for _, batch in seen for text in batch.texts}
     raw, canonical = ({row[column] for row in store.texts} for column in ("text", "canonical"))
-    assert seen <= raw | canonical
-    assert seen & raw
-    assert seen & canonical
+    assert texts <= raw | canonical
+    assert texts & raw
+    assert texts & canonical
 
 
 def test_numbers_that_break_stop_the_run_and_name_the_batch(tmp_path, config, monkeypatch):
-    monkeypatch.setattr(train_module, "alignment_loss", lambda logits, labels: logits.sum() * float("nan"))
+    monkeypatch.setattr(step_module, "alignment_loss", lambda logits, labels: logits.sum() * float("nan"))
     with pytest.raises(CtvlpError, match=r"step 1: .*nan.*studies of the batch: s\d\d\d, s\d\d\d"):
         run(tmp_path, config)
     assert find_checkpoints(tmp_path) == []
-
-
-def one_batch(config, settings, store):
-    learner = build_learner(config, VOCABULARY, settings, total_steps=10)
-    samples = {}
-    for sample in read_samples(store, VOCABULARY):
-        samples.setdefault(sample.study_id, []).append(sample)
-    source = TokenSource(store, learner.model, shifts=1, seed=0, in_memory=True)
-    return learner, build_batch(sorted(samples), samples, source, VOCABULARY, np.random.default_rng(0))
-
-
-def test_gradients_gathered_anatomy_by_anatomy_are_those_of_the_whole_loss(config, monkeypatch):
-    still = AugmentationSettings(offset_hu=0, contrast=0, noise_hu=0, size=0)
-    settings = replace(QUICK, augmentation=still, alignment_weight=0.7, contrastive_weight=1.3)
-    learner, batch = one_batch(config, settings, small_store(8))
-    monkeypatch.setattr(learner, "update", lambda: 0.0)
-    prompts_rng = np.random.default_rng(5)
-    prompts = {name: train_module.draw_prompts(VOCABULARY.of(name), prompts_rng) for name in batch.anatomies}
-    losses = train_step(learner, batch, VOCABULARY, np.random.default_rng(5))
-    gathered = {name: p.grad.clone() for name, p in learner.model.named_parameters() if p.grad is not None}
-    learner.model.zero_grad()
-
-    model, parts = learner.model, batch.anatomies
-    texts = model.encode_text(batch.texts)
-    known = sum(int((~part.labels.isnan()).sum()) for part in parts.values())
-    whole = torch.zeros(())
-    for name, part in parts.items():
-        image, said = model.encode_image(part.image), texts[part.text_row]
-        targets = train_module.pairing_targets(
-            part.abnormal,
-            part.text_id,
-            part.findings,
-            (said @ said.T).detach(),
-            mode="disease",
-            exclude=part.exclude,
-        )
-        term = train_module.contrastive_loss(image, said, model.logit_scale, targets, exclude=part.exclude)
-        whole = whole + 1.3 * term / len(parts)
-        logits = model.alignment(image, *(model.encode_text(side) for side in prompts[name]))
-        whole = whole + 0.7 * train_module.alignment_loss(logits, part.labels) / known
-    whole.backward()
-    expected = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    assert gathered.keys() == expected.keys()
-    for name in expected:
-        torch.testing.assert_close(gathered[name], expected[name], atol=1e-5, rtol=1e-3, msg=name)
-    assert losses["contrastive"] + losses["entropy"] > 0
+    assert (tmp_path / "log.jsonl").read_text() == ""
 
 
 def test_plain_findings_are_found_in_studies_that_were_not_trained_on(tmp_path, config):
@@ -227,18 +227,63 @@ def test_plain_findings_are_found_in_studies_that_were_not_trained_on(tmp_path, 
     assert FINDINGS[0] == finding.id
 
 
-def test_settings_reach_the_targets(config, monkeypatch):
-    asked = []
-    original = train_module.pairing_targets
+def test_a_run_killed_at_every_instant_of_writing_ends_with_the_same_weights(tmp_path, config):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    script = Path(__file__).with_name("killed_training.py")
+    command = [sys.executable, str(script), str(tmp_path), config.text_encoder]
+    kills = int(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
+    assert kills >= 6  # two checkpoints: in the middle, when whole, and when they have their name
+    straight, killed = (find_checkpoints(tmp_path / name) for name in ("straight", "killed"))
+    assert [path.name for path in straight] == [path.name for path in killed]
+    for one, other in zip(straight, killed, strict=True):
+        assert differences(read_checkpoint(one), read_checkpoint(other)) == []
+    names = [
+        sorted(path.name for path in (tmp_path / name).iterdir() if not path.name.startswith("text_"))
+        for name in ("straight", "killed")
+    ]
+    assert names[0] == names[1]
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("straight", "killed")]
+    steps = [[(line["step"], line["loss"]) for line in map(json.loads, log)] for log in logs]
+    assert steps[0] == steps[1]
 
-    def spy(*arguments, **options):
-        asked.append((arguments, options))
-        return original(*arguments, **options)
 
-    monkeypatch.setattr(train_module, "pairing_targets", spy)
-    pairing = PairingSettings(mode="disease", mix="sum", overlap_weight=0.2, peer_temperature=0.3, use_peer=False)
-    learner, batch = one_batch(config, replace(QUICK, pairing=pairing), small_store(6))
-    train_step(learner, batch, VOCABULARY, np.random.default_rng(0))
-    arguments, options = asked[0]
-    assert arguments[3] is None
-    assert (options["mix"], options["overlap_weight"], options["peer_temperature"]) == ("sum", 0.2, 0.3)
+def command_line(folder, config, epochs):
+    """Words of a run of two steps an epoch on a store that is written first."""
+    if not (folder / "store").exists():
+        write_screened_store(folder / "store", studies=8, train=6)
+    words = [f"store={folder / 'store'}", f"model.text_encoder={config.text_encoder}"]
+    words += [f"model.{name}={value}" for name, value in {"width": 16, "depth": 1, "heads": 2, "stem_width": 4}.items()]
+    return [*words, "training.batch_studies=3", f"training.epochs={epochs}", "training.checkpoint_epochs=1"]
+
+
+def test_torchrun_trains_from_the_command_line(tmp_path, config):
+    words = command_line(tmp_path, config, 2)
+    done = torchrun("-m", "ctvlp.cli", "train", *words, f"out={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(find_checkpoints(tmp_path / "run")[-1])]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert [line["studies"] for line in lines] == [3] * 4
+    assert len(find_checkpoints(tmp_path / "run")) == 2
+    assert load_run(tmp_path / "run").step == 4
+
+
+@pytest.mark.slow
+def test_a_process_killed_under_torchrun_ends_the_run_and_the_same_command_goes_on(tmp_path, config):
+    words = command_line(tmp_path, config, 20)
+    command = ["-m", "ctvlp.cli", "train", *words]
+    assert torchrun(*command, f"out={tmp_path / 'straight'}").returncode == 0
+    command = [*command, f"out={tmp_path / 'broken'}", "training.sharded=true"]  # which changes no weight
+    broken = torchrun(*command, start=True)
+    while not find_checkpoints(tmp_path / "broken"):
+        assert broken.poll() is None
+        time.sleep(0.01)
+    victim = psutil.Process(broken.pid).children()[-1]
+    victim.kill()
+    assert broken.wait(timeout=300) != 0
+    assert int(find_checkpoints(tmp_path / "broken")[-1].stem[-8:]) < 40
+    assert torchrun(*command).returncode == 0
+    straight, resumed = (read_checkpoint(find_checkpoints(tmp_path / name)[-1]) for name in ("straight", "broken"))
+    assert straight["step"] == 40
+    assert straight.pop("settings") != resumed.pop("settings")
+    assert differences(straight, resumed) == []

@@ -31,7 +31,7 @@ class Sources:
         store: The store.
         vocabulary: Anatomies and findings.
         scores: Table of `ctvlp.scores`.
-        model: Shows where it looked; None leaves that out.
+        model: Shows where it looked; None, or one that reads whole volumes, leaves that out.
         prompts: Features of the findings' prompts; needed with a model.
         truth: Labels known to be true, indexed by study, or None.
         device: Where the model lies.
@@ -122,10 +122,12 @@ def _view_anatomy(
     box: tuple[float, float, float, float] | None,
 ) -> AnatomyView:
     heat, looked_for = None, ""
-    if sources.model is not None and crop.mask is not None and scores[0].probability is not None:
-        tokens = sources.model.tokenize(crop, anatomy.name)
+    model = sources.model
+    # the volume encoder shows nothing: its tokens have seen the whole volume, and leaving one out tells little
+    if model is not None and model.window is None and crop.mask is not None and scores[0].probability is not None:
+        tokens = model.tokenize(crop, anatomy.name)
         prompts = [sources.prompts[scores[0].finding]]
-        values = token_evidence(sources.model, anatomy.name, tokens, prompts, device=sources.device)[0]
+        values = token_evidence(model, anatomy.name, tokens, prompts, device=sources.device)[0]
         heat = evidence_map(tokens, values, crop.mask > 0)
         looked_for = scores[0].name if heat.max() > 0 else ""
     plain = float(rows["abnormal_probability"].to_dict()[scores[0].finding])

@@ -1,0 +1,238 @@
+"""Passes over one row of a pairing's targets, compiled by numba so that each fills the lanes of vector registers.
+
+Sums may be taken in any order ("reassoc"), which vector sums need. Passes that only scale are compiled without that
+freedom: with it, LLVM moves the division that made a factor into the loop. What is the same for a whole row is read
+before its loop, since the compiler cannot know that writing the row leaves it as it is.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+Bools = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.int32]
+Words = npt.NDArray[np.uint32]
+Floats = npt.NDArray[np.float32]
+
+NOTHING, _UNLIKE_ALL = np.int32(-1), np.int32(-2)
+"""Numbers of a text that names nothing particular, and of what such a text looks for."""
+_LANES = 16
+"""Float32 values in 64 bytes, which are written at once."""
+_LONG = 1024
+"""Row length from which the targets, 4 MB and more, are written past the caches."""
+
+ZERO, ONE = np.float32(0.0), np.float32(1.0)
+_1, _2, _4, _24, _EVERY_2ND, _PAIRS, _NIBBLES, _EVERY_8TH = (
+    np.uint32(value) for value in (1, 2, 4, 24, 0x55555555, 0x33333333, 0x0F0F0F0F, 0x01010101)
+)
+_LEAST_POWER = np.float32(-126.0)
+"""Of two, that is still a normal float32."""
+_ROUNDING = np.float32(1.5 * 2**23)
+"""Added to a small float32, it leaves the nearest whole number in the lowest bits."""
+_P1, _P2, _P3, _P4, _P5 = (
+    np.float32(value) for value in (0.693147004, 0.240222424, 0.0555073358, 0.00967151299, 0.00132647273)
+)
+"""2^r = 1 + P1 r + ... + P5 r^5 within 1e-7 of it for |r| <= 1/2: the fit of least largest relative error."""
+_MAGNITUDE, _SIGN, _FRACTION = np.int32(0x7FFFFFFF), np.int32(31), np.int32(23)
+"""Of a float32's bits: all but the sign, the sign's place, and how many bits stand below the exponent."""
+_LEAST_KEY = np.int32(-0x7F800001)
+"""What -inf becomes in `_largest`."""
+
+
+class Samples(NamedTuple):
+    """One anatomy's samples as the kernels take them.
+
+    Attributes:
+        ill: (N,) whether a sample is abnormal.
+        texts: (N,) equal for equal texts, `NOTHING` where one names nothing particular.
+        sets: (1 or 2, N) finding sets, 32 findings a word.
+        peer: (N, N) cosines; (0, 0) if there are none.
+        banned: (N, N) excluded pairs; (0, 0) if there are none.
+    """
+
+    ill: Bools
+    texts: Codes
+    sets: Words
+    peer: Floats
+    banned: Bools
+
+
+def compiled(*freedoms: str) -> Callable[[Kernel], Kernel]:
+    """Compile a function with numba on its first call, with these freedoms of LLVM's, and keep the result on disk."""
+    return cast("Callable[[Kernel], Kernel]", numba.njit(cache=True, nogil=True, fastmath=set(freedoms)))
+
+
+@compiled()
+def _ones(word: np.uint32) -> np.int32:
+    """Return the number of set bits of a 32-bit word."""
+    word = np.uint32(word - ((word >> _1) & _EVERY_2ND))
+    word = np.uint32((word & _PAIRS) + ((word >> _2) & _PAIRS))
+    word = np.uint32((word + (word >> _4)) & _NIBBLES)
+    return np.int32(np.uint32(word * _EVERY_8TH) >> _24)
+
+
+@compiled("contract")
+def _jaccard(low: np.uint32, high: np.uint32, sets: Words, j: int) -> np.float32:
+    """Overlap of a finding set, given by its lowest and its highest word, with the j-th."""
+    common, union = _ones(np.uint32(low & sets[0, j])), _ones(np.uint32(low | sets[0, j]))
+    if len(sets) == 2:
+        common += _ones(np.uint32(high & sets[1, j]))
+        union += _ones(np.uint32(high | sets[1, j]))
+    return np.float32(common) / max(np.float32(union), ONE)
+
+
+@compiled("contract")
+def _power_of_two(value: np.float32) -> np.float32:
+    """Return 2^value for value <= 0, within 2e-7 of it; below -126 2^-126, which to a sum that holds a 1 is nothing.
+
+    2^value = 2^whole 2^rest, where `whole` goes from the lowest bits of the rounded value straight into the exponent:
+    no conversion, no table and no branch, so that it runs in all lanes of a vector.
+    """
+    value = max(value, _LEAST_POWER)
+    rounded = value + _ROUNDING
+    rest = value - (rounded - _ROUNDING)
+    power = ((((_P5 * rest + _P4) * rest + _P3) * rest + _P2) * rest + _P1) * rest + ONE
+    bits = np.float32(power).view(np.int32) + (np.float32(rounded).view(np.int32) << _FRACTION)
+    return np.int32(bits).view(np.float32)
+
+
+@compiled()
+def _largest(values: Floats, allowed: Bools) -> np.float32:
+    """Return the largest allowed value, -inf if none is; by integers of the same order, which have vector maxima."""
+    top = _LEAST_KEY
+    for j in range(len(values)):
+        bits = np.float32(values[j]).view(np.int32)
+        key = np.int32(bits ^ ((bits >> _SIGN) & _MAGNITUDE))
+        top = max(top, key if allowed[j] else _LEAST_KEY)
+    return np.int32(top ^ ((top >> _SIGN) & _MAGNITUDE)).view(np.float32)
+
+
+@compiled()
+def _wanted(text: np.int32) -> np.int32:
+    """Return what an equal text is numbered; nothing is, for one that names nothing particular."""
+    return text if text >= 0 else _UNLIKE_ALL
+
+
+@compiled()
+def allow(i: int, samples: Samples, allowed: Bools) -> None:
+    """Set allowed to where a pair with i is not excluded; it stays as it is if nothing is."""
+    if len(samples.banned) == 0:
+        return
+    bans = samples.banned[i]
+    for j in range(len(allowed)):
+        allowed[j] = not bans[j]
+
+
+@compiled()
+def other_ill(i: int, samples: Samples, allowed: Bools, others: Bools) -> None:
+    """Set others to the allowed abnormal samples other than i."""
+    ill = samples.ill
+    for j in range(len(others)):
+        others[j] = ill[j] & allowed[j]
+    others[i] = False
+
+
+@compiled("contract", "nsz", "reassoc")
+def likeness(cosines: Floats, allowed: Bools, sharpness: np.float32, row: Floats) -> np.float32:
+    """Set row to 2^(sharpness x cosine) where allowed, in units of the largest, else to 0; return the sum."""
+    top = _largest(cosines, allowed)
+    total = ZERO
+    for j in range(len(row)):
+        row[j] = _power_of_two((cosines[j] - top) * sharpness) if allowed[j] else ZERO
+        total += row[j]
+    return total
+
+
+@compiled("contract", "nsz", "reassoc")
+def overlap(i: int, samples: Samples, allowed: Bools, row: Floats) -> np.float32:
+    """Set row to the Jaccard overlap of i's findings with those of the allowed, else to 0; return the sum."""
+    texts, sets = samples.texts, samples.sets
+    mine, low, high = _wanted(texts[i]), sets[0, i], sets[-1, i]
+    total = ZERO
+    for j in range(len(row)):
+        common = ONE if texts[j] == mine else _jaccard(low, high, sets, j)
+        row[j] = common if allowed[j] else ZERO
+        total += row[j]
+    return total
+
+
+@compiled()
+def match(i: int, samples: Samples, allowed: Bools, row: Floats) -> None:
+    """Set row to the weights of "normal"."""
+    ill, texts = samples.ill, samples.texts
+    mine, healthy = _wanted(texts[i]), not ill[i]
+    for j in range(len(row)):
+        row[j] = ONE if ((texts[j] == mine) | (healthy & (not ill[j]))) & allowed[j] else ZERO
+    row[i] = 1
+
+
+@compiled("contract")
+def weigh(i: int, samples: Samples, allowed: Bools, by_overlap: np.float32, by_peer: np.float32, row: Floats) -> None:
+    """Turn row's likenesses into the weights of "sum": 1 for equal texts, else what overlap and peer give the ill."""
+    ill, texts, sets = samples.ill, samples.texts, samples.sets
+    mine, low, high = _wanted(texts[i]), sets[0, i], sets[-1, i]
+    for j in range(len(row)):
+        weight = by_overlap * _jaccard(low, high, sets, j) + by_peer * row[j]
+        weight = min(weight, ONE) if ill[j] else ZERO
+        weight = ONE if texts[j] == mine else weight
+        row[j] = weight if allowed[j] else ZERO
+    row[i] = 1
+
+
+@compiled("contract")
+def blend(overlaps: Floats, by_overlap: np.float32, by_peer: np.float32, row: Floats) -> None:
+    """Turn row's likenesses into the weights of "mixture"."""
+    for j in range(len(row)):
+        row[j] = by_overlap * overlaps[j] + by_peer * row[j]
+
+
+@compiled("nsz", "reassoc")
+def sum_of(row: Floats) -> np.float32:
+    """Return the sum of a row."""
+    total = ZERO
+    for j in range(len(row)):
+        total += row[j]
+    return total
+
+
+@compiled()
+def write(row: Floats, factor: np.float32, out: Floats) -> None:
+    """Set out to factor x row; a long row past the caches, which could not hold the whole of the targets anyway."""
+    first = min(((-out.ctypes.data) // 4) % _LANES, len(row)) if len(row) >= _LONG else len(row)
+    for j in range(first):
+        out[j] = row[j] * factor
+    blocks = (len(row) - first) // _LANES
+    source, target = row.ctypes.data + 4 * first, out.ctypes.data + 4 * first
+    for k in range(blocks):
+        _stream(source + 4 * _LANES * k, target + 4 * _LANES * k, factor)
+    for j in range(first + _LANES * blocks, len(row)):
+        out[j] = row[j] * factor
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _stream(context: Any, source: Any, target: Any, factor: Any) -> Any:
+    """Write `_LANES` float32 times a factor from one address to another, a multiple of 64, by a non-temporal store.
+
+    It spares the read of what is overwritten. Whoever takes the targets over from another thread does so by a lock,
+    which comes after such stores too.
+    """
+    lanes, word = ir.VectorType(ir.FloatType(), _LANES), ir.IntType(32)
+
+    def build(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        empty = ir.Constant(lanes, ir.Undefined)
+        first = builder.insert_element(empty, values[2], word(0))
+        factors = builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(word, _LANES), [0] * _LANES))
+        read = builder.load(builder.inttoptr(values[0], lanes.as_pointer()), align=4)
+        place = builder.inttoptr(values[1], lanes.as_pointer())
+        written = builder.store(builder.fmul(read, factors), place, align=4 * _LANES)
+        written.set_metadata("nontemporal", builder.module.add_metadata([word(1)]))
+        return context.get_dummy_value()
+
+    return types.void(types.uintp, types.uintp, types.float32), build
