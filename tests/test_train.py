@@ -60,7 +60,7 @@ def differences(first, second, path=""):
     if isinstance(first, torch.Tensor):
         return [] if torch.equal(first, second) else [path]
     if isinstance(first, dict):
-        assert list(first) == list(second)
+        assert first.keys() == second.keys()
         return [place for key in first for place in differences(first[key], second[key], f"{path}.{key}")]
     if isinstance(first, list | tuple):
         assert len(first) == len(second)
