@@ -139,8 +139,8 @@ def _items(
     statements = Statements(
         stated=stated,
         standing=standing,
-        forward=[cue.start for cue in denials if groups[cue.key].before],
-        backward=[cue.start for cue in denials if not groups[cue.key].before],
+        forward=[cue.start for cue in denials if _denies_what_follows(cue, lexicon)],
+        backward=[cue.start for cue in denials if not _denies_what_follows(cue, lexicon)],
         restarts=[cue.start for cue in found["cues"] if cue.key == "restart"],
     )
     return split_items(span, folded, marks, [*named, *own], statements)
