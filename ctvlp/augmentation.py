@@ -3,11 +3,16 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
+from ctvlp.compiled import compiled
 from ctvlp.transforms import HU_MEASURES, Tokens
 
+Image = npt.NDArray[np.int16]
+Floats = npt.NDArray[np.float32]
+
 _SPREAD_MEASURE = HU_MEASURES.start + 1  # a standard deviation, which an offset leaves alone
-_LIMITS_HU = np.iinfo(np.int16)
+_LOWEST, _HIGHEST = (np.float32(limit) for limit in (np.iinfo(np.int16).min, np.iinfo(np.int16).max))
 
 
 @dataclass(frozen=True)
@@ -48,12 +53,9 @@ def augment(tokens: Tokens, settings: AugmentationSettings, rng: np.random.Gener
         tokens = _drop(tokens, settings.drop_tokens, rng)
     offset, size = np.float32(rng.normal(0, settings.offset_hu)), np.float32(rng.normal(0, settings.size))
     contrast = np.float32(np.exp(rng.normal(0, settings.contrast)))
-    patches = tokens.patches * contrast  # float32
-    patches += offset
-    if settings.noise_hu > 0:
-        noise = rng.standard_normal(patches.shape, dtype=np.float32)
-        noise *= np.float32(settings.noise_hu)
-        patches += noise
+    patches = np.ascontiguousarray(tokens.patches)
+    noise = rng.standard_normal(patches.size if settings.noise_hu > 0 else 0, dtype=np.float32)
+    changed = _change(patches.ravel(), contrast, offset, np.float32(settings.noise_hu), noise)
     measures = tokens.measures.copy()
     spread = measures[_SPREAD_MEASURE] * contrast
     measures[HU_MEASURES] = measures[HU_MEASURES] * contrast + offset / 100
@@ -62,10 +64,22 @@ def augment(tokens: Tokens, settings: AugmentationSettings, rng: np.random.Gener
     measures[3:6] += size  # logarithms of lengths
     return replace(
         tokens,
-        patches=np.rint(patches).clip(_LIMITS_HU.min, _LIMITS_HU.max).astype(np.int16),
+        patches=changed.reshape(patches.shape),
         measures=measures,
         positions_mm=tokens.positions_mm * np.exp(size),
     )
+
+
+@compiled()
+def _change(hu: Image, contrast: np.float32, offset: np.float32, spread: np.float32, noise: Floats) -> Image:
+    """Return attenuations (n,) times contrast plus offset plus spread times noise, (n,) or (0,) for none."""
+    changed = np.empty_like(hu)
+    for i in range(len(hu)):
+        value = np.float32(hu[i]) * contrast + offset
+        if len(noise) > 0:
+            value += spread * noise[i]
+        changed[i] = np.int16(min(max(np.rint(value), _LOWEST), _HIGHEST))
+    return changed
 
 
 def _drop(tokens: Tokens, share: float, rng: np.random.Generator) -> Tokens:

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from ctvlp.crop_kernels import REGION_VALUE
 from ctvlp.scores import SCORE_COLUMNS
-from ctvlp.transforms import REGION_VALUE
 from preprocess.errors import InputError
 
 if TYPE_CHECKING:

@@ -17,21 +17,24 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ctvlp.compiled import compiled
 from ctvlp.pairing_rows import (
     NOTHING,
     ONE,
     ZERO,
     Bools,
+    Codes,
     Floats,
     Samples,
     Words,
+    all_healthy,
     allow,
     blend,
-    compiled,
     likeness,
     match,
     other_ill,
     overlap,
+    plain_rows,
     sum_of,
     weigh,
     write,
@@ -46,6 +49,8 @@ _FEW = 1024
 """Rows below which threads cost more than they bring."""
 _PARTS = 4
 """Shares of the rows for each thread: a thread that is held up leaves the rest to the others."""
+_SPREAD = 16
+"""Numbers of texts are kept as they are below this many times their count."""
 
 
 def targets_cpu(
@@ -80,21 +85,29 @@ def targets_cpu(
     ill = np.ascontiguousarray(abnormal, dtype=np.bool_)
     samples = Samples(
         ill,
-        np.where(text_id < 0, NOTHING, np.unique(text_id, return_inverse=True)[1]).astype(np.int32),
+        _numbered(text_id),
         np.zeros((1, len(ill)), np.uint32) if findings is None else _words(findings),
         _NO_COSINES if peer_cosine is None else np.ascontiguousarray(peer_cosine, dtype=np.float32),
         _NO_PAIRS if exclude is None else np.ascontiguousarray(exclude, dtype=np.bool_),
     )
     out = np.empty((len(ill), len(ill)), dtype=np.float32)
     weights = (np.float32(share), np.float32(np.log2(np.e) / temperature))
+    plain = plain_rows(samples)
     if mode == "normal":
-        _run(_fill_normal, samples, out)
+        _run(_fill_normal, samples, plain, out)
     elif mix == "sum":
-        _run(_fill_sum, samples, *weights, out)
+        _run(_fill_sum, samples, plain, *weights, out)
     else:
         kept = 1.0 if findings is None and peer_cosine is None else own
-        _run(_fill_mixture, samples, *weights, np.float32(kept), out)
+        _run(_fill_mixture, samples, plain, *weights, np.float32(kept), out)
     return out
+
+
+def _numbered(text_id: Integers) -> Codes:
+    """Return texts' numbers from 0 to a few times as many as there are, equal ones kept so, `NOTHING` as one."""
+    if text_id.max(initial=0) >= _SPREAD * len(text_id):
+        text_id = np.where(text_id < 0, NOTHING, np.unique(text_id, return_inverse=True)[1])
+    return np.maximum(text_id, NOTHING).astype(np.int32)
 
 
 def _words(findings: Bits) -> Words:
@@ -111,9 +124,16 @@ def _run(fill: Callable[..., None], *arguments: Any) -> None:
         fill(0, count, *arguments)
         return
     parts = threads * _PARTS
-    edges = pairwise([count * part // parts for part in range(parts + 1)])
-    for job in [_pool(threads).submit(fill, first, last, *arguments) for first, last in edges]:
-        job.result()
+    left = iter(list(pairwise([count * part // parts for part in range(parts + 1)])))
+
+    def work() -> None:
+        for first, last in left:
+            fill(first, last, *arguments)
+
+    helpers = [_pool(threads - 1).submit(work) for _ in range(threads - 1)]
+    work()
+    for helper in helpers:
+        helper.result()
 
 
 @cache
@@ -125,18 +145,28 @@ os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork has the pool wit
 
 
 @compiled()
-def _fill_normal(first: int, last: int, samples: Samples, out: Floats) -> None:
+def _fill_normal(first: int, last: int, samples: Samples, plain: Bools, out: Floats) -> None:
     allowed, row = np.ones(len(out), np.bool_), np.zeros(len(out), np.float32)
+    healthy, each = all_healthy(samples)
     for i in range(first, last):
+        if plain[i]:
+            write(healthy, each, out[i])
+            continue
         allow(i, samples, allowed)
         match(i, samples, allowed, row)
         write(row, ONE / sum_of(row), out[i])
 
 
 @compiled()
-def _fill_sum(first: int, last: int, samples: Samples, share: np.float32, sharpness: np.float32, out: Floats) -> None:
+def _fill_sum(
+    first: int, last: int, samples: Samples, plain: Bools, share: np.float32, sharpness: np.float32, out: Floats
+) -> None:
     allowed, row = np.ones(len(out), np.bool_), np.zeros(len(out), np.float32)
+    healthy, each = all_healthy(samples)
     for i in range(first, last):
+        if plain[i]:
+            write(healthy, each, out[i])
+            continue
         allow(i, samples, allowed)
         if samples.ill[i]:
             by_peer = ZERO
@@ -150,11 +180,22 @@ def _fill_sum(first: int, last: int, samples: Samples, share: np.float32, sharpn
 
 @compiled()
 def _fill_mixture(
-    first: int, last: int, samples: Samples, share: np.float32, sharpness: np.float32, own: np.float32, out: Floats
+    first: int,
+    last: int,
+    samples: Samples,
+    plain: Bools,
+    share: np.float32,
+    sharpness: np.float32,
+    own: np.float32,
+    out: Floats,
 ) -> None:
     allowed, others = np.ones(len(out), np.bool_), np.zeros(len(out), np.bool_)
     row, overlaps = np.zeros(len(out), np.float32), np.zeros(len(out), np.float32)
+    healthy, each = all_healthy(samples)
     for i in range(first, last):
+        if plain[i]:
+            write(healthy, each, out[i])
+            continue
         allow(i, samples, allowed)
         if not samples.ill[i]:
             match(i, samples, allowed, row)

@@ -5,17 +5,16 @@ freedom: with it, LLVM moves the division that made a factor into the loop. What
 before its loop, since the compiler cannot know that writing the row leaves it as it is.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+from ctvlp.compiled import compiled
+
 Bools = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int32]
 Words = npt.NDArray[np.uint32]
@@ -62,11 +61,6 @@ class Samples(NamedTuple):
     sets: Words
     peer: Floats
     banned: Bools
-
-
-def compiled(*freedoms: str) -> Callable[[Kernel], Kernel]:
-    """Compile a function with numba on its first call, with these freedoms of LLVM's, and keep the result on disk."""
-    return cast("Callable[[Kernel], Kernel]", numba.njit(cache=True, nogil=True, fastmath=set(freedoms)))
 
 
 @compiled()
@@ -128,6 +122,40 @@ def allow(i: int, samples: Samples, allowed: Bools) -> None:
     bans = samples.banned[i]
     for j in range(len(allowed)):
         allowed[j] = not bans[j]
+
+
+@compiled()
+def plain_rows(samples: Samples) -> Bools:
+    """Return which rows (N,) give all normal samples the same weight and the others none; most do, as a rule.
+
+    They are those of normal samples whose text no abnormal one has, as long as no pair is excluded.
+    """
+    ill, texts = samples.ill, samples.texts
+    plain = np.zeros(len(ill), np.bool_)
+    if len(samples.banned) > 0:
+        return plain
+    highest = NOTHING
+    for j in range(len(ill)):
+        highest = max(highest, texts[j])
+    said_of_ill = np.zeros(highest + 1, np.bool_)
+    for j in range(len(ill)):
+        if ill[j] and texts[j] >= 0:
+            said_of_ill[texts[j]] = True
+    for j in range(len(ill)):
+        plain[j] = not (ill[j] or (texts[j] >= 0 and said_of_ill[texts[j]]))
+    return plain
+
+
+@compiled()
+def all_healthy(samples: Samples) -> tuple[Floats, np.float32]:
+    """Return weights (N,) of a plain row, 1 for normal samples and 0 for the others, and what makes them sum to 1."""
+    row = np.zeros(len(samples.ill), np.float32)
+    count = 0
+    for j in range(len(row)):
+        if not samples.ill[j]:
+            row[j] = ONE
+            count += 1
+    return row, ONE / np.float32(max(count, 1))
 
 
 @compiled()

@@ -1,24 +1,29 @@
 """A crop cut into tokens: cubes of voxels that touch the region, each with its place relative to the mask's centre."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from ctvlp.crop_kernels import (
+    ORGAN,
+    REGION_VALUE,
+    RIM,
+    Counts,
+    Survey,
+    count_patches,
+    cut_patches,
+    nearest,
+    reduce_blocks,
+    survey,
+)
 
 if TYPE_CHECKING:
     from preprocess.crops import Crop
     from preprocess.vocabulary import Anatomy
 
 Shift = tuple[int, int, int]
-AnyT = TypeVar("AnyT", bound=np.generic)
-
-OUTSIDE, ORGAN, RIM = 0, 1, 2
-"""A voxel is outside the region, in the organ, or in the region outside the organ."""
-REGION_VALUE = 255
-"""Value of a crop's mask in the region outside the organ."""
-PAD_HU = -1024
-"""Attenuation of the voxels by which a patch sticks out of its crop."""
 MEASURES = 18
 """Length of `Tokens.measures`."""
 HU_MEASURES = slice(6, 18)
@@ -89,22 +94,25 @@ def tokenize_crop(
         raise ValueError(f"{anatomy.name}: the mask of the crop is empty, so there is nothing to cut into tokens")
     if patch_voxels % block_voxels:
         raise ValueError(f"patch_voxels={patch_voxels} is no multiple of block_voxels={block_voxels}")
-    code = _inside(crop.mask)
-    padded = _pad(code, patch_voxels, shift, OUTSIDE)
-    touching = np.argwhere(_block_sums(padded > 0, patch_voxels))  # (n, 3), in patches
-    organ = _block_sums(padded == ORGAN, patch_voxels)[tuple(touching.T)]
+    _, *counts = count_patches(crop.mask, patch_voxels, shift)
+    organ, rim = counts
+    touching = np.argwhere(organ + rim)  # (n, 3), in patches
     index = (touching * patch_voxels - np.asarray(shift)).astype(np.int32)
     centres = _lps(crop.affine, index + (patch_voxels - 1) / 2)
-    keep = _nearest_to_organ(organ, centres, anatomy.max_tokens if max_tokens is None else max_tokens)
-    kept = tuple(touching[keep].T)
-    image = _cubes(_pad(crop.image, patch_voxels, shift, PAD_HU), patch_voxels)[kept]
-    patches, inside = _blocks(image, _cubes(padded, patch_voxels)[kept], block_voxels)
+    cap = anatomy.max_tokens if max_tokens is None else max_tokens
+    keep = _nearest_to_organ(organ[tuple(touching.T)], centres, cap)
+    hu, kind = cut_patches(crop.image, crop.mask, index[keep], patch_voxels)
+    if block_voxels == 1:
+        patches, inside = hu[:, None], np.stack([kind == ORGAN, kind == RIM], axis=1) * np.uint8(255)
+    else:
+        patches, inside = reduce_blocks(hu, kind, block_voxels)
+    counted = survey(crop.image, crop.mask)
     return Tokens(
         patches=patches,
         inside=inside,
-        positions_mm=(centres - _lps(crop.affine, _centre(code)))[keep].astype(np.float32),
+        positions_mm=(centres - _lps(crop.affine, _centre(counted)))[keep].astype(np.float32),
         index=index[keep],
-        measures=_measure(crop.image, crop.mask, code, crop.spacing_mm),
+        measures=_measure(counted, crop.spacing_mm),
         patch_voxels=patch_voxels,
         dropped=len(touching) - len(keep),
     )
@@ -114,8 +122,7 @@ def count_tokens(crop: "Crop", patch_voxels: int) -> int:
     """Return how many patches of a crop touch its region, for the unshifted grid; 0 for an absent anatomy."""
     if crop.mask is None:
         return 0
-    padded = _pad(crop.mask, patch_voxels, (0, 0, 0), 0)
-    return int(np.count_nonzero(_block_sums(padded > 0, patch_voxels)))
+    return int(np.count_nonzero(count_patches(crop.mask, patch_voxels, (0, 0, 0)).sum(axis=0)))
 
 
 def measure_crop(crop: "Crop") -> npt.NDArray[np.float32]:
@@ -134,118 +141,52 @@ def measure_crop(crop: "Crop") -> npt.NDArray[np.float32]:
     """
     if crop.image is None or crop.mask is None:
         return np.zeros(MEASURES, dtype=np.float32)
-    return _measure(crop.image, crop.mask, _inside(crop.mask), crop.spacing_mm)
+    return _measure(survey(crop.image, crop.mask), crop.spacing_mm)
 
 
-def _measure(
-    image: npt.NDArray[np.int16],
-    mask: npt.NDArray[np.uint8],
-    code: npt.NDArray[np.uint8],
-    spacing_mm: tuple[float, float, float],
-) -> npt.NDArray[np.float32]:
+def _measure(counted: Survey, spacing_mm: tuple[float, float, float]) -> npt.NDArray[np.float32]:
     result = np.zeros(MEASURES, dtype=np.float32)
-    spacing, organ = np.asarray(spacing_mm), code == ORGAN
-    parts = [np.count_nonzero(mask == part) for part in range(1, int((mask * organ).max()) + 1)]
-    sizes = np.array([count for count in parts if count]) * float(spacing.prod()) / 1000
+    spacing, parts = np.asarray(spacing_mm), counted.parts[1:REGION_VALUE]
+    sizes = parts[parts > 0] * float(spacing.prod()) / 1000
     if len(sizes):
         result[:3] = np.log([sizes.sum(), sizes.min(), sizes.max()])
-        box = [np.ptp(np.flatnonzero(line)) + 1 for line in _along_axes(organ)]
+        box = [np.ptp(np.flatnonzero(line[ORGAN])) + 1 for line in counted.lines]
         result[3:6] = np.log(np.asarray(box) * spacing / 10)
-        values = image[organ]
-        result[6:8] = values.mean() / 100, values.std() / 100
-        result[8:13] = _percentiles(values, _ORGAN_PERCENTILES) / 100
-    rim = image[code == RIM]
-    if len(rim):
-        result[13:] = _percentiles(rim, _RIM_PERCENTILES) / 100
+        histogram = counted.histograms[ORGAN]
+        values = np.arange(len(histogram)) + counted.lowest
+        mean = histogram @ values / histogram.sum()
+        result[6:8] = mean / 100, np.sqrt(histogram @ (values - mean) ** 2 / histogram.sum()) / 100
+        result[8:13] = (counted.lowest + _percentiles(histogram, _ORGAN_PERCENTILES)) / 100
+    if counted.parts[REGION_VALUE]:
+        result[13:] = (counted.lowest + _percentiles(counted.histograms[RIM], _RIM_PERCENTILES)) / 100
     return result
 
 
-def _percentiles(values: npt.NDArray[np.int16], wanted: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """What `np.percentile` gives, by counting, which is quicker for whole HU."""
-    lowest = int(values.min())
-    ends = np.bincount(values.astype(np.intp) - lowest).cumsum()  # how many values there are up to each
-    place = np.asarray(wanted) / 100 * (len(values) - 1)
+def _percentiles(histogram: Counts, wanted: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """What `np.percentile` gives for the values 0, 1, ... that a histogram counts."""
+    ends = histogram.cumsum()  # how many values there are up to each
+    place = np.asarray(wanted) / 100 * (ends[-1] - 1)
     below = np.floor(place)
     low, high = (np.searchsorted(ends, rank, side="right") for rank in (below, np.ceil(place)))
-    return lowest + low + (high - low) * (place - below)
+    values: npt.NDArray[np.float64] = low + (high - low) * (place - below)
+    return values
 
 
-def _along_axes(voxels: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.int64]]:
-    """Number of voxels in each slice along z, y and x."""
-    across = voxels.sum(axis=0, dtype=np.int32)  # (y, x)
-    along = np.count_nonzero(voxels.reshape(len(voxels), -1), axis=1)
-    return [along, across.sum(axis=1), across.sum(axis=0)]
-
-
-def _inside(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """What each voxel is: `OUTSIDE`, `ORGAN` or `RIM`."""
-    code: npt.NDArray[np.uint8] = (mask > 0).view(np.uint8) + (mask == REGION_VALUE).view(np.uint8)
-    return code
-
-
-def _pad(array: npt.NDArray[AnyT], patch: int, shift: Shift, fill: int) -> npt.NDArray[AnyT]:
-    """Fill an array up to whole patches of a grid that starts `shift` voxels early."""
-    pads = [(s, -(n + s) % patch) for n, s in zip(array.shape, shift, strict=True)]
-    return np.pad(array, pads, constant_values=fill)
-
-
-def _cubes(padded: npt.NDArray[AnyT], patch: int) -> npt.NDArray[AnyT]:
-    """Patches of an array as a view, (Z, Y, X, p, p, p)."""
-    z, y, x = (n // patch for n in padded.shape)
-    return padded.reshape(z, patch, y, patch, x, patch).transpose(0, 2, 4, 1, 3, 5)
-
-
-def _block_sums(voxels: npt.NDArray[np.bool_], patch: int) -> npt.NDArray[np.int32]:
-    """Number of voxels in each patch, (Z, Y, X); axis by axis, so that all but the last sum runs along rows."""
-    z, y, x = (n // patch for n in voxels.shape)
-    layers = voxels.view(np.uint8).reshape(z, patch, -1).sum(axis=1, dtype=np.uint16)
-    rows = layers.reshape(z, y, patch, -1).sum(axis=2, dtype=np.int32)
-    return np.asarray(rows.reshape(z, y, x, patch).sum(axis=3, dtype=np.int32))
-
-
-def _blocks(
-    image: npt.NDArray[np.generic], code: npt.NDArray[np.generic], block: int
-) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8]]:
-    """Reduce patches (n, p, p, p) to their blocks' statistics, see `Tokens.patches` and `Tokens.inside`."""
-    if block == 1:
-        codes = np.stack([code == ORGAN, code == RIM], axis=1)
-        return image[:, None].astype(np.int16), codes.astype(np.uint8) * 255
-    n, h = len(image), image.shape[1] // block
-    parts = (n, h, block, h, block, h, block)
-    hu, kind = (
-        np.ascontiguousarray(a.reshape(parts).transpose(0, 1, 3, 5, 2, 4, 6).reshape(n, h, h, h, -1))
-        for a in (image, code)
-    )
-    region = kind != OUTSIDE
-    count = region.sum(axis=-1)
-    mean = np.where(region, hu, 0).sum(axis=-1, dtype=np.int32) / np.maximum(count, 1)
-    lowest = np.where(region, hu, np.iinfo(np.int16).max).min(axis=-1)
-    highest = np.where(region, hu, np.iinfo(np.int16).min).max(axis=-1)
-    statistics = np.stack([np.where(count > 0, value, PAD_HU) for value in (mean.round(), lowest, highest)], axis=1)
-    shares = np.stack([(kind == value).mean(axis=-1) for value in (ORGAN, RIM)], axis=1)
-    return statistics.astype(np.int16), (shares * 255).round().astype(np.uint8)
-
-
-def _nearest_to_organ(
-    organ: npt.NDArray[np.int32], centres: npt.NDArray[np.float64], cap: int
-) -> npt.NDArray[np.int64]:
+def _nearest_to_organ(organ: Counts, centres: npt.NDArray[np.float64], cap: int) -> npt.NDArray[np.int64]:
     """Positions of the patches to keep, in their order; `organ` are their organ voxels."""
     if len(organ) <= cap:
         return np.arange(len(organ))
     held = centres[organ > 0] if organ.any() else centres.mean(axis=0, keepdims=True)
     distance = np.zeros(len(organ))
-    between = centres[organ == 0][:, None] - held[None]
-    distance[organ == 0] = np.sqrt((between**2).sum(axis=-1)).min(axis=1, initial=np.inf)
+    distance[organ == 0] = nearest(centres[organ == 0], held)
     order = np.lexsort((-organ, distance.round(3)))
     return np.sort(order[:cap])
 
 
-def _centre(code: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+def _centre(counted: Survey) -> npt.NDArray[np.float64]:
     """Centre of mass of the organ in voxels (z, y, x); of the region where the organ is empty."""
-    lines = _along_axes(code == ORGAN)
-    if not lines[0].any():
-        lines = _along_axes(code == RIM)
-    return np.array([line @ np.arange(len(line)) / line.sum() for line in lines])
+    kind = ORGAN if counted.along_z[ORGAN].any() else RIM
+    return np.array([line[kind] @ np.arange(line.shape[1]) / line[kind].sum() for line in counted.lines])
 
 
 def _lps(affine: npt.NDArray[np.float64], index: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

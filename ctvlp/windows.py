@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctvlp.augmentation import AugmentationSettings
-from ctvlp.transforms import PAD_HU, REGION_VALUE
+from ctvlp.crop_kernels import PAD_HU, REGION_VALUE
 from preprocess.errors import StoreError
 
 if TYPE_CHECKING:

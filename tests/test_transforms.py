@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_store import ball_crop, small_vocabulary
 
-from ctvlp.transforms import MEASURES, PAD_HU, count_tokens, measure_crop, tokenize_crop
+from ctvlp.crop_kernels import PAD_HU
+from ctvlp.transforms import MEASURES, count_tokens, measure_crop, tokenize_crop
 
 LIVER = small_vocabulary().anatomies["liver"]
 

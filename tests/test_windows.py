@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctvlp.augmentation import STILL, AugmentationSettings
-from ctvlp.transforms import PAD_HU
+from ctvlp.crop_kernels import PAD_HU
 from ctvlp.windows import (
     OrganPlace,
     WholeVolume,

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ctvlp.crop_kernels import REGION_VALUE
 from ctvlp.page.content_inspection import Outlier
 from ctvlp.page.slices import crop_pictures
-from ctvlp.transforms import REGION_VALUE
 
 if TYPE_CHECKING:
     from preprocess.store import Crop, Store

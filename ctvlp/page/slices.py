@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ctvlp.crop_kernels import REGION_VALUE
 from ctvlp.figures import SOFT_HU, apply_window, display_window, fit_size, heat_uri, image_uri, outline_path
 from ctvlp.page.content_studies import Picture
-from ctvlp.transforms import REGION_VALUE
 
 if TYPE_CHECKING:
     from preprocess.store import Crop
