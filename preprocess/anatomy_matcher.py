@@ -14,7 +14,8 @@ class Place:
     Attributes:
         anatomies: Anatomies named, in order of naming.
         collective: Anatomies that a collective name ("upper abdominal organs") stands for, unless it only tells where
-            something dominant was sought ("no lymph node in the upper abdomen").
+            something dominant was sought ("no lymph node in the upper abdomen"), or some of them are named too. Of two
+            such names the narrower counts.
         foreign: Something outside all anatomies of the vocabulary is named (aorta, vertebrae).
         beside: The anatomies only tell what it lies next to ("around the gallbladder"), for want of others.
     """
@@ -58,6 +59,7 @@ def find_place(
         named = [word.key for word in beside if not word.key.startswith((FOREIGN, COLLECTIVE))]
         foreign = any(word.key.startswith(FOREIGN) for word in beside)
     groups = [lexicon.collective[word.key] for word in subjects if word.key.startswith(COLLECTIVE)]
+    groups = [group for group in groups if not set(group) & set(named) and not any(set(o) < set(group) for o in groups)]
     if any(word.key in lexicon.dominant for word in subjects):
         groups = []
     together = tuple(dict.fromkeys(name for group in groups for name in group))

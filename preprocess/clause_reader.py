@@ -1,12 +1,12 @@
 """A sentence understood alone: its clauses with their places, findings and signs, and the heading that it opens."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from preprocess.anatomy_matcher import Place, find_place, subject_words
 from preprocess.clauses import Statements, split_clauses, split_items
-from preprocess.findings import Mention, Signs, find_mentions, find_signs, select_findings
+from preprocess.findings import GAP, Mention, Signs, find_mentions, find_signs, select_findings
 from preprocess.lexicon import COLLECTIVE, FOREIGN, MASK, Lexicon
 from preprocess.phrases import Match, fold, longest
 from preprocess.qualifiers import side, size_mm
@@ -15,6 +15,8 @@ HEADING = re.compile(r"[^:\n]{1,60}?(?P<mark>:|\s*[-\u2013]\s)")
 MAX_HEADING_WORDS = 6
 LETTER = re.compile(r"[^\W_]")
 MAX_JOINING_LETTERS = 6
+TELLING = ("normal", "abnormal", "removed", "limited")
+"""Signs that make a statement of words that could be a heading."""
 
 Owners = Mapping[str, str | None]
 """Finding id to its anatomy, None for a label outside all anatomies."""
@@ -68,15 +70,27 @@ def parse_sentence(text: str, lexicon: Lexicon, owners: Owners) -> tuple[tuple[C
     """Understand a sentence alone: its clauses, and what it opens as a heading, None without one."""
     folded = fold(text)
     found = lexicon.phrases.find_all(folded)
-    found |= {name: longest(found[name]) for name in ("anatomies", "status", "cues", "context")}
+    found |= {name: longest(found[name]) for name in ("anatomies", "status", "context")}
+    cues = longest(match for match in found["cues"] if match.key != "restart")
+    seeming = [cue for cue in cues if cue.key == "affirm"]
+    found["cues"] = [*cues, *_apart(found["cues"], "restart", seeming)]
+    found["clauses"] = [
+        *(m for m in found["clauses"] if m.key != "openers"),
+        *_apart(found["clauses"], "openers", seeming),
+    ]
     spans: list[tuple[int, int]] = []
     acting = [cue for cue in found["cues"] if cue.key in lexicon.cue_groups]
-    for span in split_clauses(folded, found["clauses"], acting):
+    for span in split_clauses(folded, found, acting):
         spans += _items(span, folded, found, lexicon, owners)
-    heading = _heading(folded, found["anatomies"], lexicon)
+    heading = _heading(folded, found, lexicon)
     mark = HEADING.match(folded) if heading is not None else None
     headed = None if mark is None else side(mark.span(), mark.span(), found["sides"])
     return tuple(_parse_clause(span, folded, found, lexicon, owners, headed) for span in spans), heading
+
+
+def _apart(found: Iterable[Match], key: str, seeming: Sequence[Match]) -> list[Match]:
+    """Return the matches of a key that begin in no phrase that only seems to say what it does (", small bowel")."""
+    return [m for m in found if m.key == key and not any(s.start <= m.start < s.end for s in seeming)]
 
 
 def _parse_clause(
@@ -88,8 +102,8 @@ def _parse_clause(
     headed: str | None,
 ) -> Clause:
     """Understand a clause; findings without a side have that of the heading ("Left kidney: a cyst")."""
-    denials = [cue for cue in found["cues"] if _denies_what_follows(cue, lexicon)]
-    named = select_findings((m for m in found["findings"] if span[0] <= m.start and m.end <= span[1]), denials)
+    parting = [cue for cue in found["cues"] if cue.key == "restart" or _denies_what_follows(cue, lexicon)]
+    named = select_findings((m for m in found["findings"] if span[0] <= m.start and m.end <= span[1]), parting)
     mentions = tuple(find_mentions(folded, span, named, found["cues"], lexicon))
     own = [owner for m in mentions if m.own and (owner := owners[m.finding]) is not None]
     return Clause(
@@ -135,7 +149,8 @@ def _items(
             own.append(match._replace(key=owners[finding] or finding))
         if kind in ("own", "terms"):
             stated.append(match)
-    marks = [m for m in found["clauses"] if m.key != "separators" or not any(o.start < m.start < o.end for o in own)]
+    held = {"separators": own, "joiners": [match for match in own if not GAP.search(match.phrase)]}
+    marks = [m for m in found["clauses"] if not any(o.start < m.start < o.end for o in held.get(m.key, ()))]
     statements = Statements(
         stated=stated,
         standing=standing,
@@ -146,14 +161,19 @@ def _items(
     return split_items(span, folded, marks, [*named, *own], statements)
 
 
-def _heading(folded: str, words: Sequence[Match], lexicon: Lexicon) -> Subject | None:
-    """Return what a heading ("Liver: ...", "Liver - ...", or nothing else) opens, None without one."""
+def _heading(folded: str, found: Mapping[str, Sequence[Match]], lexicon: Lexicon) -> Subject | None:
+    """Return what a heading ("Liver: ...", "Liver - ...", or nothing else) opens, None without one.
+
+    "Liver normal." is a statement.
+    """
     mark = HEADING.match(folded)
     end = mark.end() if mark else len(folded)
     if len(folded[:end].split()) > MAX_HEADING_WORDS:
         return None
-    inside = [word for word in words if word.end <= end and not word.key.startswith(MASK)]
+    inside = [word for word in found["anatomies"] if word.end <= end and not word.key.startswith(MASK)]
     if not mark or mark["mark"] != ":":
+        if any(sign.end <= end and sign.key in TELLING for sign in found["status"]):
+            return None
         rest = folded[:end]
         for word in inside:
             rest = rest.replace(folded[word.start : word.end], "")

@@ -5,7 +5,7 @@ that lists ("liver, spleen and pancreas are normal") stay whole. Breakers ("but"
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,35 +20,45 @@ CLOSED = re.compile(r"\([^()]*\)")
 
 @dataclass(frozen=True)
 class _Marks:
-    """Places by which a sentence is cut: weak joins, verbs, verbs that only tell that something was seen, openers."""
+    """Places by which a sentence is cut: weak joins, verbs, verbs that only tell that something was seen, openers.
+
+    `told` are the places of all words that mean something: anatomies, findings, signs.
+    """
 
     weak: tuple[int, ...]
     verbs: tuple[int, ...]
     detections: frozenset[int]
     openers: tuple[int, ...]
+    told: tuple[int, ...]
 
 
-def split_clauses(folded: str, found: Sequence[Match], held: Sequence[Match] = ()) -> list[tuple[int, int]]:
+def split_clauses(
+    folded: str, found: Mapping[str, Sequence[Match]], held: Sequence[Match] = ()
+) -> list[tuple[int, int]]:
     """Return the clauses of a sentence as (start, end); together they tile it.
 
     Args:
         folded: The sentence, folded.
-        found: The sentence's phrases with the keys breakers, joiners, verbs, detections, openers.
+        found: The sentence's phrases; those of `clauses` have the keys breakers, joiners, verbs, detections, openers.
+            What holds no verb and none of `anatomies`, `findings` and `status` is no statement ("on the left a large,
+            on the right a small effusion").
         held: Phrases inside which nothing is cut ("stones: none").
     """
+    cutting = found["clauses"]
     closed = _parentheses(folded)
     commas = [m.start() for m in COMMA.finditer(folded)]
-    joiners = [m for m in found if m.key == "joiners" and not _joins_word(folded, m.start)]
-    strong = {m.start for m in found if m.key == "breakers"} | {m.start() + 1 for m in STRONG.finditer(folded)}
+    joiners = [m for m in cutting if m.key == "joiners" and not _joins_word(folded, m.start)]
+    strong = {m.start for m in cutting if m.key == "breakers"} | {m.start() + 1 for m in STRONG.finditer(folded)}
     strong -= {place for place in strong for m in held if m.start < place < m.end}
     leads = (0, *strong, *(m.end for m in joiners), *(place + 1 for place in commas))
-    seen = [m for m in found if m.key == "detections"]
-    verbs = tuple(m.start for m in found if m.key == "verbs" and not _inside(m.start, closed))
+    seen = [m for m in cutting if m.key == "detections"]
+    verbs = tuple(m.start for m in cutting if m.key == "verbs" and not _inside(m.start, closed))
     marks = _Marks(
         tuple(place for place in sorted({*commas, *(m.start for m in joiners)}) if not _inside(place, closed)),
         verbs,
         frozenset(place for place in verbs if any(m.start <= place < m.end for m in seen)),
-        tuple(m.start for m in found if m.key == "openers" and _leads(folded, m.start, leads)),
+        tuple(m.start for m in cutting if m.key == "openers" and _leads(folded, m.start, leads)),
+        tuple(m.start for group in ("anatomies", "findings", "status") for m in found[group]),
     )
     edges = [0, *sorted(place for place in strong - {0, len(folded)} if not _inside(place, closed)), len(folded)]
     clauses = [piece for start, end in pairwise(edges) for piece in _split_weak(folded, start, end, marks)]
@@ -102,6 +112,8 @@ def _separates(left: tuple[int, int], right: tuple[int, int], folded: str, marks
     left_verb, right_verbs = _within(left, marks.verbs), _within(right, marks.verbs)
     left_opens, right_opens = _within(left, marks.openers), _within(right, marks.openers)
     if not (left_verb or left_opens) or not (right_verbs or right_opens):
+        return False
+    if not left_verb and not _within(left, marks.told):
         return False
     if right_verbs and not SUBJECT.search(folded[right[0] : right_verbs[0]].partition(" ")[2]):
         return bool(right_opens)

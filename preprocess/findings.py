@@ -1,5 +1,6 @@
 """What a clause states: findings of the vocabulary, and signs by which an anatomy is normal or abnormal."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -48,7 +49,8 @@ def find_mentions(
             size = measured_mm(folded, clause, match.end)
             if size is None or size <= lexicon.above_mm[finding]:
                 continue
-        assertion, cue = assert_mention(folded, clause, span, cues, lexicon.cue_groups)
+        outside = cues if kind != "normal" else [c for c in cues if not (match.start <= c.start and c.end <= match.end)]
+        assertion, cue = assert_mention(folded, clause, span, outside, lexicon.cue_groups)
         if kind == "normal":
             if assertion != "positive":
                 continue
@@ -60,20 +62,21 @@ def find_mentions(
     return mentions
 
 
-def select_findings(found: Iterable[Match], denials: Sequence[Match] = ()) -> list[Match]:
+def select_findings(found: Iterable[Match], parting: Sequence[Match] = ()) -> list[Match]:
     """Keep each finding's longest phrases and drop what its `not` phrases cover.
 
     Phrases of different findings may overlap ("pleural and pericardial effusion"); those of one finding may not. One
-    that runs across a denial gives way to one on either side of it ("hepatic steatosis, no liver metastasis").
+    that runs across a denial, or a restart behind one, gives way to one on either side of it ("hepatic steatosis, no
+    liver metastasis", "no hepatic metastasis, a cyst").
     """
     by_finding: dict[str, list[Match]] = {}
     for match in found:
         by_finding.setdefault(match.key.split(" ", 1)[1], []).append(match)
-    for finding, matches in by_finding.items() if denials else ():
-        by_finding[finding] = [match for match in matches if not _runs_across(match, matches, denials)]
+    for finding, matches in by_finding.items() if parting else ():
+        by_finding[finding] = [match for match in matches if not _runs_across(match, matches, parting)]
     kept = []
     for matches in by_finding.values():
-        refused = [m for m in matches if m.key.startswith("not ")]
+        refused = [m for m in matches if m.key.startswith("not ") and not _covered(m, matches)]
         chosen: list[Match] = []
         for match in sorted(matches, key=lambda m: (KINDS.index(m.key.split(" ", 1)[0]), m.start - m.end, m.start)):
             if not any(match.start < other.end and other.start < match.end for other in (*refused, *chosen)):
@@ -82,14 +85,31 @@ def select_findings(found: Iterable[Match], denials: Sequence[Match] = ()) -> li
     return sorted(kept, key=lambda match: (match.start, match.end, match.key))
 
 
-def _runs_across(match: Match, others: Iterable[Match], denials: Sequence[Match]) -> bool:
-    """Whether a denial stands inside the match, and another match lies in it before or behind the denial."""
-    inner = [cue for cue in denials if match.start < cue.start and cue.end < match.end]
-    shorter = [o for o in others if match.start <= o.start and o.end <= match.end and o.key[:4] in ("own ", "term")]
+def _runs_across(match: Match, others: Iterable[Match], parting: Sequence[Match]) -> bool:
+    """Whether a cue stands inside what names a finding, and another name lies in it before or behind the cue."""
+    if not _names(match):
+        return False
+    inner = [cue for cue in parting if match.start < cue.start and cue.end < match.end]
+    shorter = [other for other in others if match.start <= other.start and other.end <= match.end and _names(other)]
     return any(o.end <= cue.start or cue.end <= o.start for cue in inner for o in shorter if o is not match)
 
 
+def _names(match: Match) -> bool:
+    return match.key.startswith(("own ", "terms "))
+
+
+def _covered(refused: Match, others: Iterable[Match]) -> bool:
+    """Whether a longer phrase of the finding, one without gaps, holds all of what only looks like it."""
+    return any(
+        o.start <= refused.start and refused.end <= o.end and o.end - o.start > refused.end - refused.start
+        for o in others
+        if o.key.startswith("own ") and not GAP.search(o.phrase)
+    )
+
+
 KINDS = ("not", "normal", "own", "terms", "measured")
+GAP = re.compile("[~&]")
+"""In a phrase: other words may stand between its words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +171,14 @@ def _bears(folded: str, cue: Match, sign: Match, signs: Sequence[Match]) -> bool
     """Whether a cue may act on a sign.
 
     None does inside what was removed; on an operation's traces only one next to it does ("no clip"), and on a word such
-    as "normal" one close to it ("no stone, ducts normal") that is no part of another sign ("no gross abnormality").
+    as "normal" one close to it that is no part of another sign ("no gross abnormality") and denies nothing before it
+    ("no stone and normal").
     """
-    if sign.key == "normal" and any(o.start <= cue.start and cue.end <= o.end for o in signs if o is not sign):
+    if sign.key == "normal" and any(
+        (o.start <= cue.start and cue.end <= o.end) or (cue.end <= o.start < sign.start and o.key == "abnormal")
+        for o in signs
+        if o is not sign
+    ):
         return False
     if sign.key == "removed":
         return not sign.start <= cue.start < sign.end

@@ -225,7 +225,7 @@ def _compile(
         for group, keys in groups.items()
     }
     try:
-        return PhraseSet(spelled, inflection.endings)
+        return PhraseSet(spelled, inflection.endings, exact=("verbs",))
     except ValueError as error:
         raise InputError(f"{folder}: {error}") from error
 

@@ -5,7 +5,7 @@ word can begin is remembered, and only phrases whose other letters the text has 
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import reduce
 from operator import or_
 from typing import NamedTuple
@@ -90,12 +90,19 @@ class PhraseSet:
     Args:
         groups: Group to key to its phrases, in the notation of `phrase_notation`.
         endings: The language's inflections: ending of a word to the pattern of its forms, the first that fits counts.
+        exact: Keys whose phrases are found only as they are written.
 
     Raises:
         ValueError: A phrase or an ending's pattern is malformed.
     """
 
-    def __init__(self, groups: Mapping[str, Mapping[str, Iterable[str]]], endings: Mapping[str, str] = ENDINGS) -> None:
+    def __init__(
+        self,
+        groups: Mapping[str, Mapping[str, Iterable[str]]],
+        endings: Mapping[str, str] = ENDINGS,
+        *,
+        exact: Collection[str] = (),
+    ) -> None:
         self._groups = tuple(groups)
         self._entries: list[_Entry] = []
         self._anywhere: list[tuple[int, _Entry, re.Pattern[str]]] = []
@@ -113,7 +120,7 @@ class PhraseSet:
         for group, keys in groups.items():
             for key, phrases in keys.items():
                 for phrase in dict.fromkeys(phrases):
-                    self._add(group, key, phrase, compile_phrase(phrase, endings))
+                    self._add(group, key, phrase, compile_phrase(phrase, {} if key in exact else endings))
         self._tokens = re.compile(rf"\w+|[{re.escape(''.join(sorted(self._marks)))}]" if self._marks else r"\w+")
 
     def _add(self, group: str, key: str, phrase: str, compiled: Phrase) -> None:

@@ -35,5 +35,5 @@ def lexicon() -> Lexicon:
 @pytest.mark.parametrize("case", CASES, ids=[case[:40] for case in CASES])
 def test_clauses(case: str, lexicon: Lexicon) -> None:
     text = case.replace("|", "")
-    spans = split_clauses(fold(text), lexicon.phrases.find_all(fold(text))["clauses"])
+    spans = split_clauses(fold(text), lexicon.phrases.find_all(fold(text)))
     assert "|".join(text[start:end] for start, end in spans) == case

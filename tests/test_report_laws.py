@@ -136,7 +136,7 @@ def test_a_header_without_text_takes_no_sentence_away(reader: Reader, header: st
 @given(text=SOUP.filter(bool))
 def test_splitting_into_clauses_loses_no_character(reader: Reader, text: str) -> None:
     folded = fold(text)
-    clauses = split_clauses(folded, reader.lexicon.phrases.find_all(folded)["clauses"])
+    clauses = split_clauses(folded, reader.lexicon.phrases.find_all(folded))
     assert "".join(folded[start:end] for start, end in clauses) == folded
 
 
