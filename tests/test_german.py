@@ -90,6 +90,10 @@ Leber mit 1,2 cm großer Zyste, Milz unauffällig. | liver=abnormal spleen=norma
 Leber, Milz, Pankreas und Nieren unauffällig. | liver=normal spleen=normal pancreas=normal kidney=normal
 Die Milz ist nicht vergrößert und homogen. | spleen=normal spleen.splenomegaly=0
 Zum Ausschluss einer Pankreatitis Laborkontrolle empfohlen. | pancreas.pancreatitis=None
+Multiple, bis 4,1 cm dilatierte Dünndarmschlingen. | small_intestine=abnormal small_intestine.obstruction=1
+Kein Nachweis eines Emphysems, einer Pneumonie oder eines Pleuraergusses. | lung=normal lung.emphysema=0 lung.pneumonia=0 lung.pleural_effusion=0
+Keine Lebermetastasen, in Segment II eine Zyste. | liver=abnormal liver.metastasis=0 liver.cyst=1
+Leber- und Milzmetastasen. | liver.metastasis=1 liver=abnormal spleen=abnormal
 """
 
 
