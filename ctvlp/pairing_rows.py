@@ -126,7 +126,7 @@ def allow(i: int, samples: Samples, allowed: Bools) -> None:
 
 @compiled()
 def plain_rows(samples: Samples) -> Bools:
-    """Return which rows (N,) give all normal samples the same weight and the others none; most do, as a rule.
+    """Return which rows (N,) give all normal samples the same weight and the others none.
 
     They are those of normal samples whose text no abnormal one has, as long as no pair is excluded.
     """
