@@ -11,13 +11,16 @@ from typing import Any
 import torch
 
 from ctvlp.model import AnatomyCLIP, ModelConfig, build_model
+from ctvlp.sharding import gather_shards
 from preprocess.errors import InputError
 from preprocess.publish import publishing
 from preprocess.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
+_READABLE = (1, SCHEMA)
+"""Those of schema 1 name the optimiser's state by numbers: they screen, and cannot go on."""
 BEST = "best.pt"
 """The checkpoint with the best validation, beside the last ones."""
 
@@ -88,14 +91,14 @@ def read_checkpoint(path: Path) -> State:
     """Read a checkpoint file.
 
     Raises:
-        InputError: It cannot be read, or is of another schema.
+        InputError: It cannot be read, or is of an unknown schema.
     """
     try:
         state: State = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: cannot be read as a checkpoint: {reason}") from error
-    if not isinstance(state, dict) or state.get("schema") != SCHEMA:
+    if not isinstance(state, dict) or state.get("schema") not in _READABLE:
         raise InputError(f"{path}: expected a checkpoint of schema {SCHEMA}")
     return state
 
@@ -103,9 +106,10 @@ def read_checkpoint(path: Path) -> State:
 def model_state(model: AnatomyCLIP) -> State:
     """Return what rebuilds a model: configuration, weights, digest of the text encoder.
 
-    A frozen text encoder is no part of it; its digest is checked on loading.
+    A frozen text encoder is no part of it; its digest is checked on loading. All ranks of a run call this.
     """
-    return {"config": asdict(model.config), "weights": model.state_dict(), "text_digest": model.text.digest}
+    weights = gather_shards(model.state_dict())
+    return {"config": asdict(model.config), "weights": weights, "text_digest": model.text.digest}
 
 
 def load_run(

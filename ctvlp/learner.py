@@ -12,11 +12,18 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.optim import ZeroRedundancyOptimizer
 
-from ctvlp.checkpoint import State, find_checkpoints, model_state, read_checkpoint, read_config
+from ctvlp.checkpoint import SCHEMA, State, find_checkpoints, model_state, read_checkpoint, read_config
 from ctvlp.model import RUNTIME, AnatomyCLIP, ModelConfig, build_model
 from ctvlp.settings import TrainingSettings
+from ctvlp.sharding import (
+    clip_gradients,
+    gather_shards,
+    gathered_blocks,
+    shard_blocks,
+    split_shards,
+    take_shards,
+)
 from ctvlp.text import TextTower
 from preprocess.errors import InputError
 from preprocess.vocabulary import Vocabulary
@@ -46,6 +53,8 @@ class Learner:
 
     def __init__(self, model: AnatomyCLIP, settings: TrainingSettings, total_steps: int) -> None:
         _set_training(model)
+        if settings.sharded and dist.is_available() and dist.is_initialized():
+            shard_blocks(model.vision.blocks, model.log_scale.device)
         self.model = model
         self.settings = settings
         self.total_steps = total_steps
@@ -53,10 +62,7 @@ class Learner:
         self.peer = _copy_tower(model.text)
         self.best: Best | None = None
         self.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        matrices = [p for p in model.parameters() if p.ndim >= 2]
-        others = [p for p in model.parameters() if p.ndim < 2]
-        groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.optimizer = _build_optimizer(groups, settings)
+        self.optimizer = _build_optimizer(model, settings)
 
     def set_measures(self, statistics: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         """Set what the measures of each anatomy's training crops are, before the first step.
@@ -82,7 +88,7 @@ class Learner:
         Returns:
             The gradient's norm before clipping; where it is no finite number, nothing is changed.
         """
-        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip))
+        norm = clip_gradients(self.model.parameters(), self.settings.clip)
         if not math.isfinite(norm):
             return norm
         for group in self.optimizer.param_groups:
@@ -106,13 +112,17 @@ class Learner:
 
     @contextmanager
     def averaged(self) -> Iterator[AnatomyCLIP]:
-        """Give the model in evaluation mode, with the weights that screening would use, until the block ends."""
+        """Give the model in evaluation mode, with the weights that screening would use, until the block ends.
+
+        All ranks call this; each may then encode as much as it likes.
+        """
         weights = {name: value.clone() for name, value in self.model.state_dict().items()}
         if self.settings.average > 0:
             self.model.load_state_dict(self.average)
         self.model.eval()
         try:
-            yield self.model
+            with gathered_blocks(self.model):
+                yield self.model
         finally:
             self.model.load_state_dict(weights)
             _set_training(self.model)
@@ -120,16 +130,20 @@ class Learner:
     def state(self, vocabulary: Vocabulary, epoch: int) -> State:
         """Return everything needed to go on and to screen; plain values and tensors.
 
-        All ranks call this; that of the first one is whole.
+        All ranks call this.
         """
         return {
             "step": self.step,
             "epoch": epoch,
             "total_steps": self.total_steps,
             "model": model_state(self.model),
-            "average": self.average if self.settings.average > 0 else None,
+            "average": gather_shards(self.average) if self.settings.average > 0 else None,
             "peer": self.peer.state_dict(),
-            "optimizer": _optimizer_state(self.optimizer),
+            "optimizer": {
+                name: gather_shards(self.optimizer.state[p])
+                for name, p in self.model.named_parameters()
+                if p in self.optimizer.state
+            },
             "best": None if self.best is None else asdict(self.best),
             "settings": json.dumps(asdict(self.settings)),
             "vocabulary": vocabulary.model_dump_json(),
@@ -137,26 +151,31 @@ class Learner:
 
     def restore(self, state: State) -> None:
         """Go on from a checkpoint's state."""
-        self.model.load_state_dict(state["model"]["weights"])
-        self.average = {name: value.clone() for name, value in (state["average"] or state["model"]["weights"]).items()}
+        weights, like = state["model"]["weights"], self.model.state_dict()
+        self.model.load_state_dict(take_shards(weights, like))
+        average = take_shards(state["average"] or weights, like)
+        self.average = {name: value.to(like[name].device, copy=True) for name, value in average.items()}
         self.peer.load_state_dict(state["peer"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self._restore_optimizer(state["optimizer"])
         self.step = state["step"]
         self.best = None if state["best"] is None else Best(**state["best"])
 
+    def _restore_optimizer(self, state: Mapping[str, dict[str, Tensor]]) -> None:
+        """Set what the optimiser remembers of each parameter, given by the parameter's name."""
+        names = {p: name for name, p in self.model.named_parameters()}
+        order = [p for group in self.optimizer.param_groups for p in group["params"]]
+        known = {number: state[names[p]] for number, p in enumerate(order) if names[p] in state}
+        shares = {number: take_shards(values, dict.fromkeys(values, order[number])) for number, values in known.items()}
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": shares})
 
-def _build_optimizer(groups: list[dict[str, Any]], settings: TrainingSettings) -> torch.optim.Optimizer:
-    if settings.sharded and dist.is_available() and dist.is_initialized():
-        return ZeroRedundancyOptimizer(groups, torch.optim.AdamW, lr=settings.learning_rate, fused=True)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
 
-
-def _optimizer_state(optimizer: torch.optim.Optimizer) -> State:
-    """State of an optimiser, put together from all ranks on the first one."""
-    if isinstance(optimizer, ZeroRedundancyOptimizer):
-        optimizer.consolidate_state_dict(to=0)
-        return optimizer.state_dict() if optimizer.rank == 0 else {}
-    return optimizer.state_dict()
+def _build_optimizer(model: AnatomyCLIP, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """AdamW that lets matrices decay and nothing else."""
+    matrices = split_shards(p for p in model.parameters() if p.ndim >= 2)
+    others = split_shards(p for p in model.parameters() if p.ndim < 2)
+    groups: list[dict[str, Any]] = [{"params": kind, "weight_decay": settings.weight_decay} for kind in matrices]
+    groups += [{"params": kind, "weight_decay": 0.0} for kind in others]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=settings.learning_rate, fused=True)
 
 
 def _set_training(model: AnatomyCLIP) -> None:
@@ -187,12 +206,14 @@ def resumable_state(out: Path, settings: TrainingSettings, vocabulary: Vocabular
         Its state, or None where there is no checkpoint yet.
 
     Raises:
-        InputError: The checkpoint was made with other settings or another vocabulary.
+        InputError: The checkpoint was made with other settings, another vocabulary, or by an earlier version.
     """
     found = find_checkpoints(out)
     if not found:
         return None
     state = read_checkpoint(found[-1])
+    if state["schema"] != SCHEMA:
+        raise InputError(f"{found[-1]}: an earlier version made it; it can screen, but not go on; choose another folder")
     before, now = json.loads(state["settings"]), json.loads(json.dumps(settings.decisive()))
     for name in now:
         if before.get(name) != now[name]:

@@ -243,6 +243,12 @@ class AnatomyCLIP(nn.Module):
         lengths = batch.lengths.tolist()
         return features, [row[1 : 1 + length] for row, length in zip(weights, lengths, strict=True)]
 
+    def encode_nothing(self) -> Tensor:
+        """Run the blocks for no sample, (0, embed_dim), since ranks that share their weights run them equally often."""
+        tokens, _ = self.vision.blocks(self.log_scale.new_zeros(1, 1, self.config.width))
+        nothing: Tensor = tokens.sum().expand(0, self.config.embed_dim)
+        return nothing
+
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Encode M texts to normalised (M, embed_dim)."""
         features: Tensor = self.text(texts)

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from accelerate import PartialState
 from torch import Tensor, nn
 
+from ctvlp.sharding import split_shards
 from preprocess.errors import InputError
 
 ValueT = TypeVar("ValueT")
@@ -68,8 +69,12 @@ class Ranks:
         dist.all_gather_object(found, value)
         return [entry for entry in found if entry is not None]
 
+    def largest(self, value: int, device: torch.device) -> int:
+        """Return the largest of the ranks' values."""
+        return int(self.gather_equal(torch.tensor(value, device=device)).max())
+
     def add_gradients(self, parameters: Iterable[nn.Parameter], further: Tensor) -> Tensor:
-        """Replace each parameter's gradient by its sum over ranks, by one message.
+        """Replace each parameter's gradient by its sum over ranks, by one message; those of shards are sums already.
 
         A parameter without a gradient on any rank keeps none, so that the optimiser leaves it alone, as with one rank.
 
@@ -82,7 +87,7 @@ class Ranks:
         """
         if self.count == 1:
             return further
-        mine = [p for p in parameters if p.requires_grad]
+        mine = [p for p in split_shards(parameters)[0] if p.requires_grad]
         present = torch.tensor([float(p.grad is not None) for p in mine], device=further.device)
         gradients = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten().float() for p in mine]
         flat = torch.cat([*gradients, present, further])

@@ -85,7 +85,8 @@ class TrainingSettings:
             losses stay float32).
         chunk_crops: Crops, and texts, encoded at a time (gradient caching): memory for one chunk instead of the whole
             batch, for a second forward pass; 0 keeps the whole batch.
-        sharded: Keep the optimiser's state in parts, one on each process, instead of whole on all.
+        sharded: Keep the image encoder's blocks in parts (FSDP): each process its share of their weights, gradients,
+            optimiser's state and average.
         shifts: Number of patch grids a crop is cut with.
         in_memory: Keep all tokens of the training studies in memory, where batches are built without workers.
         loader_workers: Processes that build batches; 0 builds them in the training process.

@@ -93,7 +93,7 @@ def _gradients(
     rows = {text: row for row, text in enumerate(dict.fromkeys([*batch.texts, *asked]))}
     pairing = settings.pairing
     with seeded(int(np.random.default_rng([settings.seed, _TORCH, step, ranks.rank]).integers(2**62)), device):
-        images, texts = _image_features(model, batch, settings), _text_features(model, list(rows), settings)
+        images, texts = _image_features(model, batch, settings, ranks), _text_features(model, list(rows), settings)
         by_peer = pairing.use_peer and pairing.mode == "disease"
         peer = learner.peer_features(batch.texts) if by_peer else None
         lengths = [len(part) for part in batch.anatomies.values()]
@@ -148,7 +148,7 @@ def _align(
     return loss.detach().reshape(1)
 
 
-def _image_features(model: AnatomyCLIP, batch: Batch, settings: TrainingSettings) -> Features:
+def _image_features(model: AnatomyCLIP, batch: Batch, settings: TrainingSettings, ranks: Ranks) -> Features:
     """Features of a batch's samples, anatomy by anatomy."""
     lengths = [len(part) for part in batch.anatomies.values()]
     first = dict(zip(batch.anatomies, accumulate(lengths, initial=0), strict=False))  # row of its next sample
@@ -160,6 +160,9 @@ def _image_features(model: AnatomyCLIP, batch: Batch, settings: TrainingSettings
             first |= {name: first[name] + count for name, count in counts.items()}
             encode = partial(_encode_part, model, part, list(counts))
             pieces.append(Piece(torch.cat(rows).to(model.log_scale.device), encode))
+    if settings.sharded:
+        idle = ranks.largest(len(pieces), model.log_scale.device) - len(pieces)
+        pieces += [Piece(torch.arange(0, device=model.log_scale.device), model.encode_nothing)] * idle
     return _features(model, pieces, sum(lengths), settings)
 
 

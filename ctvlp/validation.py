@@ -55,10 +55,10 @@ def validate(store: "Store", learner: Learner, vocabulary: Vocabulary, ranks: Ra
 
 
 def _score(store: "Store", learner: Learner, vocabulary: Vocabulary, manifest: pd.DataFrame) -> pd.DataFrame:
-    if manifest.empty:
-        return pd.DataFrame(columns=list(SCORE_COLUMNS))
     device = learner.model.log_scale.device
-    with learner.averaged() as model, torch.no_grad():
+    with learner.averaged() as model, torch.no_grad():  # which all ranks enter, also those without a study
+        if manifest.empty:
+            return pd.DataFrame(columns=list(SCORE_COLUMNS))
         encoded = encode_store(store, model, manifest, device=str(device))
         prompts = encode_prompts(screening_prompts(vocabulary), lambda texts: model.encode_text(texts).cpu().numpy())
         scale = float(model.logit_scale)

@@ -6,7 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from tiny_learner import SETTINGS, VOCABULARY, batch_for, eight_studies, gradients, tiny_learner, uncertain, without
+from tiny_learner import (
+    SETTINGS,
+    VOCABULARY,
+    batch_for,
+    eight_studies,
+    gradients,
+    local_part,
+    tiny_learner,
+    uncertain,
+    without,
+)
 
 from ctvlp.ranks import ALONE, Ranks, join_ranks, leave_ranks
 from ctvlp.samples import Sample
@@ -49,6 +59,7 @@ def _one_sided(samples: Studies) -> tuple[Studies, Studies]:
     return samples, {}
 
 
+SHARDED = replace(SETTINGS, sharded=True)
 SUM = PairingSettings(mode="disease", mix="sum", overlap_weight=0.3)
 CASES = {
     "dealt": (_dealt, SETTINGS, {}),
@@ -59,7 +70,10 @@ CASES = {
     "a rank of uncertain samples": (_open, SETTINGS, {}),
     "a rank without studies": (_one_sided, SETTINGS, {}),
     "chunks": (_dealt, replace(SETTINGS, chunk_crops=2), {}),
-    "optimiser in parts": (_dealt, replace(SETTINGS, sharded=True), {}),
+    "weights in parts": (_dealt, SHARDED, {}),
+    "weights in parts, blocks computed anew": (_absent, SHARDED, {"checkpoint_blocks": True}),
+    "weights in parts, chunks": (_uneven, replace(SHARDED, chunk_crops=2), {}),
+    "weights in parts, a rank without studies": (_one_sided, SHARDED, {}),
     "no labels": (_dealt, replace(SETTINGS, alignment_weight=0.0), {}),
     "sum of anatomies": (_dealt, replace(SETTINGS, reduction="sum", pairing=SUM), {}),
 }
@@ -88,9 +102,19 @@ def take_step(encoder: str, case: str, ranks: Ranks = ALONE) -> dict:
         losses = train_step(learner, batch, VOCABULARY, ranks=ranks, shares=True)
     except CtvlpError as error:
         return {"error": str(error), "step": learner.step}
-    weights = {name: value.clone() for name, value in learner.model.state_dict().items()}
-    optimizer = learner.state(VOCABULARY, 1)["optimizer"]
-    return {"losses": losses, "weights": weights, "average": learner.average, "optimizer": optimizer, **found}
+    state = learner.state(VOCABULARY, 1)
+    with learner.averaged() as model, torch.no_grad():  # as validation does, each rank for itself
+        encoded = model.encode(batch)
+    other = tiny_learner(encoder, replace(settings, seed=settings.seed + 1), **changes)
+    other.restore(state)
+    return {
+        "losses": losses,
+        "state": state,
+        "restored": other.state(VOCABULARY, 1),
+        "encoded": encoded,
+        "held": sum(local_part(p).numel() for p in learner.model.vision.blocks.parameters()),
+        **found,
+    }
 
 
 def main(encoder: str, out: Path) -> None:

@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
+import torch
 from small_store import small_store, small_vocabulary
+from torch.distributed.tensor import DTensor
 
 from ctvlp.augmentation import AugmentationSettings
 from ctvlp.batches import Batch
@@ -11,6 +13,7 @@ from ctvlp.learner import Learner, build_learner
 from ctvlp.model import build_config
 from ctvlp.samples import Sample, read_samples
 from ctvlp.settings import TrainingSettings
+from ctvlp.sharding import gather_shards
 from ctvlp.sources import TokenSource
 
 VOCABULARY = small_vocabulary()
@@ -67,7 +70,29 @@ def uncertain(samples):
 
 
 def gradients(learner) -> dict:
-    return {name: p.grad.detach().cpu().clone() for name, p in learner.model.named_parameters() if p.grad is not None}
+    """All gradients, put together where ranks hold parts of them."""
+    found = {name: p.grad.detach() for name, p in learner.model.named_parameters() if p.grad is not None}
+    return {name: value.cpu().clone() for name, value in gather_shards(found).items()}
+
+
+def local_part(value):
+    """What this process holds of a value."""
+    return value.to_local() if isinstance(value, DTensor) else value
+
+
+def differences(first, second, path=""):
+    """Places at which two checkpoints differ."""
+    if isinstance(first, torch.Tensor):
+        return [] if torch.equal(first, second) else [path]
+    if isinstance(first, dict):
+        assert first.keys() == second.keys()
+        return [place for key in first for place in differences(first[key], second[key], f"{path}.{key}")]
+    if isinstance(first, list | tuple):
+        assert len(first) == len(second)
+        return [
+            p for i, (a, b) in enumerate(zip(first, second, strict=True)) for p in differences(a, b, f"{path}[{i}]")
+        ]
+    return [] if first == second else [path]
 
 
 def eight_studies():
