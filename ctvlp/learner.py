@@ -213,7 +213,9 @@ def resumable_state(out: Path, settings: TrainingSettings, vocabulary: Vocabular
         return None
     state = read_checkpoint(found[-1])
     if state["schema"] != SCHEMA:
-        raise InputError(f"{found[-1]}: an earlier version made it; it can screen, but not go on; choose another folder")
+        raise InputError(
+            f"{found[-1]}: an earlier version made it; it can screen, but not go on; choose another folder"
+        )
     before, now = json.loads(state["settings"]), json.loads(json.dumps(settings.decisive()))
     for name in now:
         if before.get(name) != now[name]:

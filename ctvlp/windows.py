@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ctvlp.augmentation import AugmentationSettings
+from ctvlp.augmentation import AugmentationSettings, augment_hu
 from ctvlp.crop_kernels import PAD_HU, REGION_VALUE
 from preprocess.errors import StoreError
 
@@ -228,19 +228,8 @@ def draw_study_windows(
         window = draw_window(read_volume(study, volume, mine), grid, rng)
         if window.tokens:
             number_of.update({name: len(windows) for name in window.tokens})
-            windows.append(replace(window, hu=_change_attenuation(window.hu, augmentation, rng)))
+            windows.append(replace(window, hu=augment_hu(window.hu, augmentation, rng)[0]))
     return windows, number_of
-
-
-def _change_attenuation(
-    hu: npt.NDArray[np.int16], settings: AugmentationSettings, rng: np.random.Generator
-) -> npt.NDArray[np.int16]:
-    """Change all attenuations of a window as those of a crop are changed, rounded to whole HU."""
-    contrast, offset = np.exp(rng.normal(0, settings.contrast)), rng.normal(0, settings.offset_hu)
-    changed = hu.astype(np.float32) * np.float32(contrast) + np.float32(offset)
-    if settings.noise_hu > 0:
-        changed += np.float32(settings.noise_hu) * rng.standard_normal(hu.shape, dtype=np.float32)
-    return changed.round().clip(-32768, 32767).astype(np.int16)
 
 
 def _starts(volume: Sequence[int], window: Sequence[int], box: Ints | None) -> tuple[Ints, Ints]:

@@ -44,7 +44,7 @@ def test_attenuation_of_patches_and_measures_moves_by_the_same_line(tokens, seed
     moved = changed(tokens, seed, offset_hu=20, contrast=0.1)
     before, after = tokens.patches.ravel().astype(float), moved.patches.ravel().astype(float)
     slope, offset = np.polyfit(before, after, 1)
-    np.testing.assert_allclose(after, slope * before + offset, atol=0.6)  # whole HU
+    np.testing.assert_allclose(after, slope * before + offset, atol=0.75)  # whole HU, and a line that is fitted
     levels = [0, *range(2, 12)]  # all but the standard deviation
     expected = tokens.measures[HU_MEASURES] * slope
     expected[levels] += offset / 100
