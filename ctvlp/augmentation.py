@@ -11,7 +11,8 @@ from ctvlp.transforms import HU_MEASURES, Tokens
 
 Image = npt.NDArray[np.int16]
 
-_SPREAD_MEASURE = HU_MEASURES.start + 1  # a standard deviation, which an offset leaves alone
+_LEVELS = ([6, 8, 9, 10, 11, 12], [13, 14, 15, 16, 17])
+"""Measures of organ and of rim that an offset moves: all but the standard deviation, see `measure_crop`."""
 _STRIDE, _FIRST, _SECOND = map(np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 _PART, _MIDDLE = np.uint64(0xFFFF), np.int32(2 * 0xFFFF)
 _PER_SUM = np.float32(math.sqrt(3 / (2**32 - 1)))
@@ -58,9 +59,10 @@ def augment(tokens: Tokens, settings: AugmentationSettings, rng: np.random.Gener
     patches, contrast, offset = augment_hu(tokens.patches, settings, rng)
     size = np.float32(rng.normal(0, settings.size))
     measures = tokens.measures.copy()
-    spread = measures[_SPREAD_MEASURE] * contrast
-    measures[HU_MEASURES] = measures[HU_MEASURES] * contrast + offset / 100
-    measures[_SPREAD_MEASURE] = spread
+    measures[HU_MEASURES] *= contrast
+    for levels in _LEVELS:
+        if tokens.measures[levels].any():  # those of an empty organ or rim stay zero
+            measures[levels] += offset / 100
     measures[:3] += 3 * size  # logarithms of volumes
     measures[3:6] += size  # logarithms of lengths
     return replace(
@@ -74,10 +76,11 @@ def augment(tokens: Tokens, settings: AugmentationSettings, rng: np.random.Gener
 def augment_hu(
     hu: Image, settings: AugmentationSettings, rng: np.random.Generator
 ) -> tuple[Image, np.float32, np.float32]:
-    """Change attenuations at random: all of them alike, and each by noise.
+    """Change attenuations at random: all of them alike, and each place by noise.
 
     Args:
-        hu: HU of any shape; not changed.
+        hu: HU; (n, statistics, ...) of blocks, whose mean, lowest and highest value share their noise and so keep their
+            order, or (z, y, x) of voxels. Not changed.
         settings: How much.
         rng: Draws all parameters.
 
@@ -86,29 +89,34 @@ def augment_hu(
     """
     contrast = np.float32(np.exp(rng.normal(0, settings.contrast)))
     offset = np.float32(rng.normal(0, settings.offset_hu))
-    key, flat = rng.integers(2**64, dtype=np.uint64), np.ascontiguousarray(hu).ravel()
-    return _change(flat, contrast, offset, np.float32(settings.noise_hu), key).reshape(hu.shape), contrast, offset
+    rows = np.ascontiguousarray(hu).reshape(*(hu.shape[:2] if hu.ndim > 3 else (1, 1)), -1)
+    changed = _change(rows, contrast, offset, np.float32(settings.noise_hu), rng.integers(2**64, dtype=np.uint64))
+    return changed.reshape(hu.shape), contrast, offset
 
 
 @compiled()
 def _change(hu: Image, contrast: np.float32, offset: np.float32, spread: np.float32, key: np.uint64) -> Image:
-    """Return attenuations (n,) times contrast plus offset plus noise of a spread.
+    """Return attenuations (n, statistics, q) times contrast plus offset plus noise of a spread.
 
-    A value's noise is the sum of the four 16-bit parts of a hash of its place, each of them uniform: nearly normal,
-    within 3.5 standard deviations, and quicker than normal numbers. The hash is SplitMix64 (Steele et al. 2014,
+    The noise of a place is the sum of the four 16-bit parts of a hash of its number, each of them uniform: nearly
+    normal, within 3.5 standard deviations, and quicker than normal numbers. The hash is SplitMix64 (Steele et al. 2014,
     doi:10.1145/2660193.2660195).
     """
     changed = np.empty_like(hu)
     scale = spread * _PER_SUM
-    for i in range(len(hu)):
-        bits = key + np.uint64(i) * _STRIDE
-        bits = (bits ^ (bits >> np.uint64(30))) * _FIRST
-        bits = (bits ^ (bits >> np.uint64(27))) * _SECOND
-        bits ^= bits >> np.uint64(31)
-        low, high = (bits & _PART) + (bits >> np.uint64(16) & _PART), (bits >> np.uint64(32) & _PART)
-        total = np.int32(low + high + (bits >> np.uint64(48))) - _MIDDLE
-        value = np.float32(hu[i]) * contrast + offset + scale * np.float32(total)
-        changed[i] = np.int16(min(max(np.rint(value), _LOWEST), _HIGHEST))
+    for n in range(hu.shape[0]):
+        for statistic in range(hu.shape[1]):
+            first = np.uint64(n * hu.shape[2])
+            before, after = hu[n, statistic], changed[n, statistic]
+            for k in range(len(before)):
+                bits = key + (first + np.uint64(k)) * _STRIDE
+                bits = (bits ^ (bits >> np.uint64(30))) * _FIRST
+                bits = (bits ^ (bits >> np.uint64(27))) * _SECOND
+                bits ^= bits >> np.uint64(31)
+                low, high = (bits & _PART) + (bits >> np.uint64(16) & _PART), (bits >> np.uint64(32) & _PART)
+                noise = np.float32(np.int32(low + high + (bits >> np.uint64(48))) - _MIDDLE)
+                value = np.float32(before[k]) * contrast + offset + scale * noise
+                after[k] = np.int16(min(max(np.rint(value), _LOWEST), _HIGHEST))
     return changed
 
 

@@ -59,6 +59,33 @@ def test_noise_has_the_asked_spread_and_no_bias(tokens):
     assert abs(noise.mean()) < 4 * 10 / np.sqrt(noise.size)
 
 
+def test_mean_lowest_and_highest_of_a_block_keep_their_order():
+    crop = ball_crop(np.random.default_rng(0), set(), anatomy="liver")
+    blocks = tokenize_crop(crop, LIVER, patch_voxels=6, block_voxels=2)
+    for seed in range(5):
+        mean, lowest, highest = np.moveaxis(
+            augment(blocks, AugmentationSettings(), np.random.default_rng(seed)).patches, 1, 0
+        )
+        assert (lowest <= mean).all()
+        assert (mean <= highest).all()
+        assert len(np.unique(mean - blocks.patches[:, 0])) > 10
+
+
+def test_noise_differs_from_place_to_place_and_from_crop_to_crop(tokens):
+    first, second = ((changed(tokens, seed, noise_hu=50).patches - tokens.patches).ravel() for seed in (0, 1))
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
+    for lag in (1, 6, 36, 216):
+        assert abs(np.corrcoef(first[:-lag], first[lag:])[0, 1]) < 0.1
+
+
+def test_measures_of_an_empty_rim_stay_zero(tokens):
+    measures = tokens.measures.copy()
+    measures[13:] = 0
+    moved = changed(replace(tokens, measures=measures), offset_hu=20, contrast=0.1)
+    assert not moved.measures[13:].any()
+    assert moved.measures[6] != measures[6]
+
+
 def test_attenuations_stay_within_what_they_are_kept_as(tokens):
     bright = replace(tokens, patches=np.full_like(tokens.patches, 32000))
     assert changed(bright, noise_hu=2000).patches.max() == 32767
