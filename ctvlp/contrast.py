@@ -1,13 +1,12 @@
 """The contrastive term of a step, anatomy by anatomy over the samples of all ranks, and what its targets consist of."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from ctvlp.gathering import Gathered, Samples
 from ctvlp.loss import contrastive_loss, target_entropy
-from ctvlp.pairing import pairing_targets, relations
+from ctvlp.pairing import overlap_share, pairing_targets, relations
+from ctvlp.pairing_torch import parts_torch
 from ctvlp.settings import PairingSettings, TrainingSettings
 
 
@@ -30,7 +29,7 @@ def contrast(gathered: Gathered, logit_scale: Tensor, settings: TrainingSettings
     share = 1 / max(1, len(gathered.anatomies)) if settings.reduction == "mean" else 1.0
     for samples in gathered.anatomies.values():
         exclude = _exclusions(samples)
-        targets = anatomy_targets(samples, gathered.peer, settings.pairing, exclude)
+        targets = _anatomy_targets(samples, gathered.peer, settings.pairing, exclude)
         said = gathered.texts[samples.text_row]
         loss = contrastive_loss(samples.image, said, logit_scale, targets, exclude=exclude)
         torch.autograd.backward(settings.contrastive_weight * share * loss)
@@ -39,29 +38,43 @@ def contrast(gathered: Gathered, logit_scale: Tensor, settings: TrainingSettings
     return total
 
 
-def anatomy_targets(
-    samples: Samples,
-    peer: Tensor | None,
-    pairing: PairingSettings,
-    exclude: Tensor | None,
-) -> Tensor:
-    """Return the targets (N, N) of one anatomy's samples.
+class TargetShares:
+    """What the targets of abnormal samples consist of, over the steps of an epoch; does not depend on their number."""
 
-    Args:
-        samples: Of all ranks.
-        peer: (M, D) the peer's features of the texts, or None to leave it out.
-        pairing: Mode and weights.
-        exclude: (N, N) bool, or None.
-    """
-    likeness = None
-    if peer is not None:
-        said = peer[samples.text_row]
-        likeness = said @ said.T
+    def __init__(self) -> None:
+        self._sums, self._rows, self._alone = torch.zeros(3), 0, 0
+
+    def add(self, gathered: Gathered, pairing: PairingSettings) -> None:
+        """Count the samples of a step, those of all ranks."""
+        for samples in gathered.anatomies.values():
+            rows = _row_parts(samples, gathered.peer, pairing)[samples.abnormal].cpu()
+            company = rows[:, 1:].sum(dim=1) > 0
+            self._sums += rows[company].sum(dim=0)
+            self._rows += int(company.sum())
+            self._alone += int((~company).sum())
+
+    def figures(self) -> dict[str, float]:
+        """Return mean weights, over all anatomies, of targets that do not lie on the sample alone.
+
+        Returns:
+            `self_share`: on the sample itself; `findings_share`: by equal texts and overlapping findings; `peer_share`:
+            by the peer; these sum to 1. `alone_share`: share of abnormal samples whose target is the sample alone, and
+            which the others leave out. What no sample tells is left out.
+        """
+        found = {"alone_share": self._alone / (self._alone + self._rows)} if self._alone + self._rows else {}
+        if self._rows:
+            means = (self._sums / self._rows).tolist()
+            found |= dict(zip(("self_share", "findings_share", "peer_share"), means, strict=True))
+        return found
+
+
+def _anatomy_targets(samples: Samples, peer: Tensor | None, pairing: PairingSettings, exclude: Tensor | None) -> Tensor:
+    """Targets (N, N) of one anatomy's samples."""
     return pairing_targets(
         samples.abnormal,
         samples.text_id,
         samples.findings if pairing.use_findings else None,
-        likeness,
+        _likeness(samples, peer),
         mode=pairing.mode,
         mix=pairing.mix,
         overlap_weight=pairing.overlap_weight,
@@ -71,47 +84,33 @@ def anatomy_targets(
     )
 
 
-def target_shares(gathered: Gathered, pairing: PairingSettings) -> dict[str, float]:
-    """Tell what the targets of abnormal samples consist of: mean weights that sum to 1, over all anatomies.
-
-    Args:
-        gathered: The samples of all ranks.
-        pairing: Mode and weights.
-
-    Returns:
-        `self_share`: on the sample itself; `findings_share`: by equal texts and overlapping findings; `peer_share`: by
-        the peer. Empty where no anatomy has an abnormal sample.
-    """
-    rows = [_row_shares(samples, gathered.peer, pairing) for samples in gathered.anatomies.values()]
-    if not rows:
-        return {}
-    means = torch.cat(rows).mean(dim=0).tolist()
-    return dict(zip(("self_share", "findings_share", "peer_share"), means, strict=True))
-
-
-def _row_shares(samples: Samples, peer: Tensor | None, pairing: PairingSettings) -> Tensor:
-    """Weights (n, 3) of the abnormal samples' targets on themselves, by findings, by the peer."""
-    exclude = _exclusions(samples)
-    own = anatomy_targets(samples, peer, pairing, exclude).diagonal()[samples.abnormal]
-    rest = 1 - own
-    if pairing.mode != "disease" or peer is None:
-        return torch.stack([own, rest, torch.zeros_like(own)], dim=1)
-    if not pairing.use_findings:
-        return torch.stack([own, torch.zeros_like(own), rest], dim=1)
-    findings, alike = (
-        anatomy_targets(samples, features, part, exclude).diagonal()[samples.abnormal]
-        for features, part in ((None, pairing), (peer, replace(pairing, use_findings=False)))
+def _row_parts(samples: Samples, peer: Tensor | None, pairing: PairingSettings) -> Tensor:
+    """Weights (N, 3) of one anatomy's targets: on the sample itself, by what reports say, by the peer."""
+    findings, likeness = samples.findings if pairing.use_findings else None, _likeness(samples, peer)
+    parts = parts_torch(
+        samples.abnormal,
+        samples.text_id,
+        findings,
+        likeness,
+        _exclusions(samples),
+        mode=pairing.mode,
+        mix=pairing.mix,
+        share=overlap_share(findings, likeness, pairing.overlap_weight),
+        own=pairing.self_weight,
+        temperature=pairing.peer_temperature,
     )
-    if pairing.mix == "sum":  # before a row is divided by its sum, the sample itself has weight 1
-        by_findings, by_peer = (1 - findings) / findings, (1 - alike) / alike
-    else:
-        by_findings, by_peer = 1 - findings, 1 - alike
-    by_findings, by_peer = pairing.overlap_weight * by_findings, (1 - pairing.overlap_weight) * by_peer
-    share = by_findings / (by_findings + by_peer).clamp_min(torch.finfo(own.dtype).tiny)
-    return torch.stack([own, share * rest, (1 - share) * rest], dim=1)
+    return parts.sum(dim=2).T
+
+
+def _likeness(samples: Samples, peer: Tensor | None) -> Tensor | None:
+    """Cosines (N, N) of the samples' texts by the peer, if there is one."""
+    if peer is None:
+        return None
+    said = peer[samples.text_row]
+    return said @ said.T
 
 
 def _exclusions(samples: Samples) -> Tensor | None:
-    """Pairs that are left out, (N, N) bool, or None where there are none."""
+    """Pairs that are left out, (N, N) bool, or None where there are none; a GPU is not asked, and waited for."""
     exclude = relations(samples.patient, samples.uncertain)
-    return exclude if bool(exclude.any()) else None
+    return exclude if exclude.device.type != "cpu" or bool(exclude.any()) else None

@@ -25,6 +25,15 @@ Mode = Literal["patient", "normal", "disease"]
 Mix = Literal["sum", "mixture"]
 ArrayT = TypeVar("ArrayT", npt.NDArray[Any], Tensor)
 
+_KINDS = {
+    "abnormal": ("bool",),
+    "text_id": ("int64",),
+    "findings": ("uint64", "int64"),
+    "peer_cosine": ("float32",),
+    "exclude": ("bool",),
+}
+"""Kinds of numbers; none is converted, which could misread bits or cost an (N, N) copy."""
+
 MAX_FINDINGS = 64
 """Findings that fit into the bit mask of a sample."""
 
@@ -55,29 +64,24 @@ def pairing_targets(
             without `peer_cosine`.
         self_weight: Share that an abnormal sample keeps for itself in "mixture".
         peer_temperature: Divides the peer's cosines.
-        exclude: (N, N) bool, symmetric, false on the diagonal: pairs of weight 0.
+        exclude: (N, N) bool, symmetric, false on the diagonal: pairs of weight 0. The diagonal is checked on the CPU
+            alone, since a GPU would have to be waited for.
 
     Returns:
         (N, N) float32, of the kind and on the device of `abnormal`; row i belongs to anchor i.
 
     Raises:
-        ValueError: A mode, mix, weight, shape or the diagonal of `exclude` is wrong.
+        ValueError: A mode, mix, weight, shape, kind of number or the diagonal of `exclude` is wrong.
     """
-    shapes = {
-        "text_id": (text_id, 1),
-        "findings": (findings, 1),
-        "peer_cosine": (peer_cosine, 2),
-        "exclude": (exclude, 2),
-    }
-    _check_shapes(abnormal, shapes)
+    _check_arrays(abnormal, text_id=text_id, findings=findings, peer_cosine=peer_cosine, exclude=exclude)
     _check_settings(mode, mix, overlap_weight, self_weight, peer_temperature)
-    if exclude is not None and bool(exclude.diagonal().any()):
+    on_gpu = isinstance(abnormal, Tensor) and abnormal.device.type != "cpu"
+    if exclude is not None and not on_gpu and bool(exclude.diagonal().any()):
         raise ValueError("exclude holds a sample's pair with itself; its diagonal must be false")
-    share = 1.0 if peer_cosine is None else 0.0 if findings is None else float(overlap_weight)
     settings: dict[str, Any] = {
         "mode": mode,
         "mix": mix,
-        "share": share,
+        "share": overlap_share(findings, peer_cosine, overlap_weight),
         "own": float(self_weight),
         "temperature": float(peer_temperature),
     }
@@ -88,6 +92,11 @@ def pairing_targets(
         arrays: tuple[Any, ...] = tuple(None if value is None else value.detach().numpy() for value in given)
         return torch.from_numpy(targets_cpu(*arrays, **settings))
     return targets_cuda(*given, **settings) if _has_kernel(abnormal.device) else targets_torch(*given, **settings)
+
+
+def overlap_share(findings: Any, peer_cosine: Any, overlap_weight: float) -> float:
+    """Share of the overlap of findings against the peer, of which one may be absent."""
+    return 1.0 if peer_cosine is None else 0.0 if findings is None else float(overlap_weight)
 
 
 def relations(patient: ArrayT, uncertain: ArrayT) -> ArrayT:
@@ -133,13 +142,19 @@ def _has_kernel(device: torch.device) -> bool:
     return True
 
 
-def _check_shapes(abnormal: Any, shapes: dict[str, tuple[Any, int]]) -> None:
+def _check_arrays(abnormal: Any, **others: Any) -> None:
+    """Refuse arrays of another shape, kind of number or device than `pairing_targets` says."""
     if abnormal.ndim != 1:
         raise ValueError(f"abnormal must be (N,), got {tuple(abnormal.shape)}")
-    count = len(abnormal)
-    for name, (value, dimensions) in shapes.items():
-        if value is not None and tuple(value.shape) != (count,) * dimensions:
-            raise ValueError(f"{name} must be {(count,) * dimensions} for {count} samples, got {tuple(value.shape)}")
+    for name, value in {"abnormal": abnormal, **others}.items():
+        if value is None:
+            continue
+        shape = (len(abnormal),) * (2 if name in {"peer_cosine", "exclude"} else 1)
+        if tuple(value.shape) != shape:
+            raise ValueError(f"{name} must be {shape} for {len(abnormal)} samples, got {tuple(value.shape)}")
+        kind = str(value.dtype).removeprefix("torch.")
+        if kind not in _KINDS[name]:
+            raise ValueError(f"{name} must be {' or '.join(_KINDS[name])}, got {kind}")
         if isinstance(value, Tensor) and isinstance(abnormal, Tensor) and value.device != abnormal.device:
             raise ValueError(f"{name} is on {value.device}, abnormal on {abnormal.device}")
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 
 from ctvlp.compiled import compiled
@@ -35,9 +36,9 @@ from ctvlp.pairing_rows import (
     other_ill,
     overlap,
     plain_rows,
-    sum_of,
     weigh,
     write,
+    write_plain,
 )
 
 Integers = npt.NDArray[np.int64]
@@ -106,7 +107,7 @@ def targets_cpu(
 def _numbered(text_id: Integers) -> Codes:
     """Return texts' numbers from 0 to a few times as many as there are, equal ones kept so, `NOTHING` as one."""
     if text_id.max(initial=0) >= _SPREAD * len(text_id):
-        text_id = np.where(text_id < 0, NOTHING, np.unique(text_id, return_inverse=True)[1])
+        text_id = np.where(text_id < 0, NOTHING, pd.factorize(text_id)[0])
     return np.maximum(text_id, NOTHING).astype(np.int32)
 
 
@@ -147,14 +148,14 @@ os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork has the pool wit
 @compiled()
 def _fill_normal(first: int, last: int, samples: Samples, plain: Bools, out: Floats) -> None:
     allowed, row = np.ones(len(out), np.bool_), np.zeros(len(out), np.float32)
-    healthy, each = all_healthy(samples)
+    healthy, count = all_healthy(samples)
     for i in range(first, last):
         if plain[i]:
-            write(healthy, each, out[i])
+            write_plain(i, samples, healthy, count, row, out[i])
             continue
         allow(i, samples, allowed)
-        match(i, samples, allowed, row)
-        write(row, ONE / sum_of(row), out[i])
+        total = match(i, samples, allowed, row)
+        write(row, ONE / total, out[i])
 
 
 @compiled()
@@ -162,20 +163,20 @@ def _fill_sum(
     first: int, last: int, samples: Samples, plain: Bools, share: np.float32, sharpness: np.float32, out: Floats
 ) -> None:
     allowed, row = np.ones(len(out), np.bool_), np.zeros(len(out), np.float32)
-    healthy, each = all_healthy(samples)
+    healthy, count = all_healthy(samples)
     for i in range(first, last):
         if plain[i]:
-            write(healthy, each, out[i])
+            write_plain(i, samples, healthy, count, row, out[i])
             continue
         allow(i, samples, allowed)
         if samples.ill[i]:
             by_peer = ZERO
             if len(samples.peer) > 0:
                 by_peer = (ONE - share) / likeness(samples.peer[i], allowed, sharpness, row)
-            weigh(i, samples, allowed, share, by_peer, row)
+            total = weigh(i, samples, allowed, share, by_peer, row)
         else:
-            match(i, samples, allowed, row)
-        write(row, ONE / sum_of(row), out[i])
+            total = match(i, samples, allowed, row)
+        write(row, ONE / total, out[i])
 
 
 @compiled()
@@ -191,15 +192,15 @@ def _fill_mixture(
 ) -> None:
     allowed, others = np.ones(len(out), np.bool_), np.zeros(len(out), np.bool_)
     row, overlaps = np.zeros(len(out), np.float32), np.zeros(len(out), np.float32)
-    healthy, each = all_healthy(samples)
+    healthy, count = all_healthy(samples)
     for i in range(first, last):
         if plain[i]:
-            write(healthy, each, out[i])
+            write_plain(i, samples, healthy, count, row, out[i])
             continue
         allow(i, samples, allowed)
         if not samples.ill[i]:
-            match(i, samples, allowed, row)
-            write(row, ONE / sum_of(row), out[i])
+            total = match(i, samples, allowed, row)
+            write(row, ONE / total, out[i])
             continue
         other_ill(i, samples, allowed, others)
         common, alike = overlap(i, samples, others, overlaps), ZERO

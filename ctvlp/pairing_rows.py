@@ -126,14 +126,12 @@ def allow(i: int, samples: Samples, allowed: Bools) -> None:
 
 @compiled()
 def plain_rows(samples: Samples) -> Bools:
-    """Return which rows (N,) give all normal samples the same weight and the others none.
+    """Return which rows (N,) weigh all normal samples alike that are not excluded, and no others.
 
-    They are those of normal samples whose text no abnormal one has, as long as no pair is excluded.
+    They are those of normal samples whose text no abnormal one has.
     """
     ill, texts = samples.ill, samples.texts
     plain = np.zeros(len(ill), np.bool_)
-    if len(samples.banned) > 0:
-        return plain
     highest = NOTHING
     for j in range(len(ill)):
         highest = max(highest, texts[j])
@@ -148,14 +146,34 @@ def plain_rows(samples: Samples) -> Bools:
 
 @compiled()
 def all_healthy(samples: Samples) -> tuple[Floats, np.float32]:
-    """Return weights (N,) of a plain row, 1 for normal samples and 0 for the others, and what makes them sum to 1."""
+    """Return weights (N,) of a plain row, 1 for normal samples and 0 for the others, and their sum."""
     row = np.zeros(len(samples.ill), np.float32)
     count = 0
     for j in range(len(row)):
         if not samples.ill[j]:
             row[j] = ONE
             count += 1
-    return row, ONE / np.float32(max(count, 1))
+    return row, np.float32(count)
+
+
+@compiled("nsz", "reassoc")
+def leave_out(values: Floats, bans: Bools, row: Floats) -> np.float32:
+    """Set row to values where they are not banned, else to 0; return the sum."""
+    total = ZERO
+    for j in range(len(row)):
+        row[j] = ZERO if bans[j] else values[j]
+        total += row[j]
+    return total
+
+
+@compiled()
+def write_plain(i: int, samples: Samples, healthy: Floats, count: np.float32, row: Floats, out: Floats) -> None:
+    """Write a plain row; what it reads and counts is the same for all of them where nothing is excluded."""
+    if len(samples.banned) == 0:
+        write(healthy, ONE / count, out)
+    else:
+        total = leave_out(healthy, samples.banned[i], row)
+        write(row, ONE / total, out)
 
 
 @compiled()
@@ -191,27 +209,41 @@ def overlap(i: int, samples: Samples, allowed: Bools, row: Floats) -> np.float32
     return total
 
 
-@compiled()
-def match(i: int, samples: Samples, allowed: Bools, row: Floats) -> None:
-    """Set row to the weights of "normal"."""
+@compiled("nsz", "reassoc")
+def match(i: int, samples: Samples, allowed: Bools, row: Floats) -> np.float32:
+    """Set row to the weights of "normal"; return their sum."""
     ill, texts = samples.ill, samples.texts
     mine, healthy = _wanted(texts[i]), not ill[i]
+    total = ZERO
     for j in range(len(row)):
         row[j] = ONE if ((texts[j] == mine) | (healthy & (not ill[j]))) & allowed[j] else ZERO
-    row[i] = 1
+        total += row[j]
+    missing = np.float32(ONE - row[i])
+    row[i] = ONE
+    return total + missing
 
 
-@compiled("contract")
-def weigh(i: int, samples: Samples, allowed: Bools, by_overlap: np.float32, by_peer: np.float32, row: Floats) -> None:
-    """Turn row's likenesses into the weights of "sum": 1 for equal texts, else what overlap and peer give the ill."""
+@compiled("contract", "nsz", "reassoc")
+def weigh(
+    i: int, samples: Samples, allowed: Bools, by_overlap: np.float32, by_peer: np.float32, row: Floats
+) -> np.float32:
+    """Turn row's likenesses into the weights of "sum": 1 for equal texts, else what overlap and peer give the ill.
+
+    Returns:
+        Their sum.
+    """
     ill, texts, sets = samples.ill, samples.texts, samples.sets
     mine, low, high = _wanted(texts[i]), sets[0, i], sets[-1, i]
+    total = ZERO
     for j in range(len(row)):
         weight = by_overlap * _jaccard(low, high, sets, j) + by_peer * row[j]
         weight = min(weight, ONE) if ill[j] else ZERO
         weight = ONE if texts[j] == mine else weight
         row[j] = weight if allowed[j] else ZERO
-    row[i] = 1
+        total += row[j]
+    missing = np.float32(ONE - row[i])
+    row[i] = ONE
+    return total + missing
 
 
 @compiled("contract")
@@ -219,15 +251,6 @@ def blend(overlaps: Floats, by_overlap: np.float32, by_peer: np.float32, row: Fl
     """Turn row's likenesses into the weights of "mixture"."""
     for j in range(len(row)):
         row[j] = by_overlap * overlaps[j] + by_peer * row[j]
-
-
-@compiled("nsz", "reassoc")
-def sum_of(row: Floats) -> np.float32:
-    """Return the sum of a row."""
-    total = ZERO
-    for j in range(len(row)):
-        total += row[j]
-    return total
 
 
 @compiled()

@@ -1,5 +1,7 @@
 """The rows of `ctvlp.pairing`'s table by plain tensor operations, on whatever device the tensors are."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -20,26 +22,55 @@ def targets_torch(
     temperature: float,
 ) -> Tensor:
     """Return the targets, (N, N); arguments as in `ctvlp.pairing_cpu.targets_cpu`, findings as int64 bits."""
+    weights: dict[str, Any] = {"mode": mode, "mix": mix, "share": share, "own": own, "temperature": temperature}
+    return parts_torch(abnormal, text_id, findings, peer_cosine, exclude, **weights).sum(dim=0)
+
+
+def parts_torch(
+    abnormal: Tensor,
+    text_id: Tensor,
+    findings: Tensor | None,
+    peer_cosine: Tensor | None,
+    exclude: Tensor | None,
+    *,
+    mode: str,
+    mix: str,
+    share: float,
+    own: float,
+    temperature: float,
+) -> Tensor:
+    """Return what the targets are the sum of, (3, N, N); arguments as in `targets_torch`.
+
+    Weight on the sample itself; by what reports say (both normal, equal texts, overlapping findings); by the peer.
+    """
     eye = torch.eye(len(abnormal), dtype=torch.bool, device=abnormal.device)
+    nothing = torch.zeros(eye.shape, device=eye.device)
     if mode == "patient":
-        return eye.float()
+        return torch.stack([eye.float(), nothing, nothing])
     allowed = torch.ones_like(eye) if exclude is None else ~exclude.bool()
     sick = abnormal.bool()
     same_text = (text_id[:, None] == text_id[None]) & (text_id >= 0)[:, None]
-    matches = (eye | (~sick[:, None] & ~sick[None]) | same_text) & allowed
-    normal = matches.float() / matches.sum(dim=1, keepdim=True)
+    matches = ((~sick[:, None] & ~sick[None]) | same_text) & allowed & ~eye
+    normal = torch.stack([eye.float(), matches.float(), nothing])
     if mode == "normal":
-        return normal
+        return _divided(normal)
     both = sick[:, None] & sick[None] & ~eye & allowed
     overlap = _overlap_torch(text_id, same_text, findings) * both
     if mix == "sum":
-        extra = share * overlap
+        said, alike = share * overlap, nothing
         if peer_cosine is not None:
-            peer = (peer_cosine.float() / temperature).masked_fill(~allowed, -torch.inf).softmax(dim=1)
-            extra = extra + (1 - share) * peer * both
-        weight = (matches + extra).clamp_max(1.0)
-        return weight / weight.sum(dim=1, keepdim=True)
-    return torch.where(sick[:, None], _mixture_torch(overlap, peer_cosine, both, eye, share, own, temperature), normal)
+            alike = (peer_cosine.float() / temperature).masked_fill(~allowed, -torch.inf).softmax(dim=1)
+            alike = (1 - share) * alike * both
+        capped = (said + alike).clamp_min(1.0)
+        said, alike = (torch.where(matches, start, part / capped) for start, part in ((1.0, said), (0.0, alike)))
+        return _divided(torch.stack([eye.float(), said, alike]))
+    mixed = _mixture_torch(overlap, peer_cosine, both, eye, share, own, temperature)
+    return torch.where(sick[:, None], mixed, _divided(normal))
+
+
+def _divided(parts: Tensor) -> Tensor:
+    """Divide (3, N, N) so that each row of all parts together sums to 1."""
+    return parts / parts.sum(dim=(0, 2)).unsqueeze(1)
 
 
 def _overlap_torch(text_id: Tensor, same_text: Tensor, findings: Tensor | None) -> Tensor:
@@ -63,6 +94,6 @@ def _mixture_torch(
         logits = (peer_cosine.float() / temperature).masked_fill(~both, -torch.inf)
         peer = logits.masked_fill(~has_peer, 0.0).softmax(dim=1) * both
     by_overlap = torch.where(overlaps == 0, 0.0, torch.where(has_peer, share, 1.0))
-    spread = by_overlap * overlap / overlaps.clamp_min(1e-12) + (1 - by_overlap) * peer
-    mixed = own * eye + (1 - own) * spread
-    return torch.where((overlaps == 0) & ~has_peer, eye.float(), mixed)
+    kept = torch.where((overlaps == 0) & ~has_peer, 1.0, own)
+    said = (1 - kept) * by_overlap * overlap / overlaps.clamp_min(1e-12)
+    return torch.stack([kept * eye, said, (1 - kept) * (1 - by_overlap) * peer])

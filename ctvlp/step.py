@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ctvlp.alignment import alignment_loss, draw_prompts
 from ctvlp.batches import Batch, ImageBatch
-from ctvlp.contrast import contrast, target_shares
+from ctvlp.contrast import TargetShares, contrast
 from ctvlp.features import Features, Piece, seeded
 from ctvlp.gathering import gather_samples
 from ctvlp.learner import Learner
@@ -35,7 +35,12 @@ _PROMPTS, _TORCH = 2, 3
 
 
 def train_step(
-    learner: Learner, batch: Batch, vocabulary: Vocabulary, *, ranks: Ranks = ALONE, shares: bool = False
+    learner: Learner,
+    batch: Batch,
+    vocabulary: Vocabulary,
+    *,
+    ranks: Ranks = ALONE,
+    shares: TargetShares | None = None,
 ) -> Losses:
     """Take one step; every rank calls this with its part of the step's studies.
 
@@ -44,18 +49,18 @@ def train_step(
         batch: This rank's part, already augmented, on any device; may be empty.
         vocabulary: Gives the prompts.
         ranks: This process among the others.
-        shares: Also tell what the contrastive targets consist of, see `ctvlp.contrast.target_shares`.
+        shares: Counts what the contrastive targets consist of.
 
     Returns:
         Of the whole batch: loss, contrastive (less the targets' entropy), entropy, alignment, the gradient's norm
-        before clipping, the learning rate, the number of samples; and the shares if asked.
+        before clipping, the learning rate, the number of samples.
 
     Raises:
         CtvlpError: The loss or its gradient is no finite number, on all ranks alike; the batch is named and the weights
             are left as they were.
     """
     settings, rate = learner.settings, learner.learning_rate()
-    totals, samples, parts = _gradients(learner, batch, vocabulary, ranks, shares)
+    totals, samples = _gradients(learner, batch, vocabulary, ranks, shares)
     contrastive, entropy, alignment = ranks.add_gradients(learner.model.parameters(), totals).tolist()
     loss = settings.contrastive_weight * contrastive + settings.alignment_weight * alignment
     norm = learner.update() if math.isfinite(loss) else math.nan
@@ -73,17 +78,16 @@ def train_step(
         "gradient": norm,
         "learning_rate": rate,
         "samples": samples,
-        **parts,
     }
 
 
 def _gradients(
-    learner: Learner, batch: Batch, vocabulary: Vocabulary, ranks: Ranks, shares: bool
-) -> tuple[Tensor, int, Losses]:
+    learner: Learner, batch: Batch, vocabulary: Vocabulary, ranks: Ranks, shares: TargetShares | None
+) -> tuple[Tensor, int]:
     """Leave this rank's part of the gradient in the parameters.
 
     Returns:
-        This rank's part of contrastive loss, entropy and alignment, (3,); samples on all ranks; shares.
+        This rank's part of contrastive loss, entropy and alignment, (3,); and samples on all ranks.
     """
     model, settings, step = learner.model, learner.settings, learner.step
     device = model.log_scale.device
@@ -108,8 +112,9 @@ def _gradients(
         images.backward(torch.cat([said.new_zeros(0, said.shape[1]), *map(_gradient, leaves.values())]))
         texts.backward(_gradient(said))
         torch.autograd.backward(model.logit_scale, _gradient(scale) / ranks.count)
-    parts = target_shares(gathered, pairing) if shares else {}
-    return torch.cat([contrasted, aligned]), gathered.samples, parts
+    if shares is not None:
+        shares.add(gathered, pairing)
+    return torch.cat([contrasted, aligned]), gathered.samples
 
 
 def _draw_prompts(vocabulary: Vocabulary, settings: TrainingSettings, step: int) -> Prompts:

@@ -18,6 +18,7 @@ from tiny_learner import (
     without,
 )
 
+from ctvlp.contrast import TargetShares
 from ctvlp.ranks import ALONE, Ranks, join_ranks, leave_ranks
 from ctvlp.samples import Sample
 from ctvlp.settings import PairingSettings
@@ -91,7 +92,7 @@ def take_step(encoder: str, case: str, ranks: Ranks = ALONE) -> dict:
     batch = batch_for(learner, store, mine)
     if case == BROKEN:
         batch.anatomies["liver"].image.measures[0] = torch.nan if ranks.rank == ranks.count - 1 else 1.0
-    update, found = learner.update, {}
+    update, found, shares = learner.update, {}, TargetShares()
 
     def spied():
         found["gradients"] = gradients(learner)
@@ -99,7 +100,7 @@ def take_step(encoder: str, case: str, ranks: Ranks = ALONE) -> dict:
 
     learner.update = spied
     try:
-        losses = train_step(learner, batch, VOCABULARY, ranks=ranks, shares=True)
+        losses = train_step(learner, batch, VOCABULARY, ranks=ranks, shares=shares)
     except CtvlpError as error:
         return {"error": str(error), "step": learner.step}
     state = learner.state(VOCABULARY, 1)
@@ -108,7 +109,7 @@ def take_step(encoder: str, case: str, ranks: Ranks = ALONE) -> dict:
     other = tiny_learner(encoder, replace(settings, seed=settings.seed + 1), **changes)
     other.restore(state)
     return {
-        "losses": losses,
+        "losses": losses | shares.figures(),
         "state": state,
         "restored": other.state(VOCABULARY, 1),
         "encoded": encoded,

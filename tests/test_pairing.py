@@ -155,6 +155,15 @@ def test_targets_equal_a_double_loop(name, mode, mix, drop):
             np.testing.assert_allclose(found, expected, atol=2e-6, err_msg=f"{path} {options}")
 
 
+def test_texts_numbered_by_hashes_count_as_those_numbered_from_zero():
+    case = draw(np.random.default_rng(4), 25)
+    hashes = np.random.default_rng(5).integers(2**62, size=25)
+    hashed = np.where(case["text_id"] < 0, -(2**62), hashes[case["text_id"]])
+    for mode, mix in MODES:
+        found = pairing_targets(**case | {"text_id": hashed}, mode=mode, mix=mix)
+        np.testing.assert_array_equal(found, pairing_targets(**case, mode=mode, mix=mix))
+
+
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 12), rate=st.floats(0, 1), which=st.sampled_from(MODES))
 def test_rows_are_distributions_that_leave_out_excluded_pairs_and_follow_a_permutation(seed, count, rate, which):
@@ -269,6 +278,11 @@ BAD = {
     "shape": (
         {"peer_cosine": np.eye(3, dtype=np.float32)},
         r"peer_cosine must be \(2, 2\) for 2 samples, got \(3, 3\)",
+    ),
+    "kind": ({"findings": np.arange(2, dtype=np.int32)}, "findings must be uint64 or int64, got int32"),
+    "kind of a tensor": (
+        {"abnormal": torch.zeros(2, dtype=torch.bool), "text_id": torch.zeros(2, dtype=torch.int32)},
+        "text_id must be int64, got int32",
     ),
     "diagonal": ({"exclude": np.eye(2, dtype=bool)}, "diagonal must be false"),
 }
