@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import NonNegativeFloat
 
+from ctvlp.bounds import ShareBelowOne, check_values
 from ctvlp.compiled import compiled
 from ctvlp.transforms import HU_MEASURES, Tokens
 
@@ -28,15 +30,21 @@ class AugmentationSettings:
         offset_hu: Standard deviation of what is added to all attenuations of a crop.
         contrast: Standard deviation of the logarithm of what they are multiplied by.
         noise_hu: Standard deviation of the noise of single blocks, or voxels of a volume.
-        size: Standard deviation of the logarithm of a crop's size.
-        drop_tokens: Share of tokens left out.
+        size: Standard deviation of the logarithm of a crop's size; of crops alone.
+        drop_tokens: Share of tokens left out; of crops alone.
+
+    Raises:
+        InputError: A value cannot be; it is named.
     """
 
-    offset_hu: float = 8.0
-    contrast: float = 0.03
-    noise_hu: float = 6.0
-    size: float = 0.03
-    drop_tokens: float = 0.0
+    offset_hu: NonNegativeFloat = 8.0
+    contrast: NonNegativeFloat = 0.03
+    noise_hu: NonNegativeFloat = 6.0
+    size: NonNegativeFloat = 0.03
+    drop_tokens: ShareBelowOne = 0.0
+
+    def __post_init__(self) -> None:
+        check_values(self, "training.augmentation")
 
 
 STILL = AugmentationSettings(offset_hu=0.0, contrast=0.0, noise_hu=0.0, size=0.0)

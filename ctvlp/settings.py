@@ -3,8 +3,11 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
 from ctvlp.alignment import Silence
 from ctvlp.augmentation import AugmentationSettings
+from ctvlp.bounds import Seed, Share, ShareBelowOne, check_values
 from ctvlp.loader import StartMethod
 from ctvlp.pairing import Mix, Mode
 from ctvlp.samples import TextKind, Unmentioned
@@ -18,12 +21,13 @@ RUNTIME = frozenset(
         "threads",
         "chunk_crops",
         "sharded",
-        "in_memory",
+        "memory_gb",
         "loader_workers",
         "loader_start",
         "loader_ahead",
         "loader_timeout_s",
         "checkpoint_epochs",
+        "checkpoint_minutes",
         "validate_epochs",
         "tracker",
     }
@@ -44,16 +48,22 @@ class PairingSettings:
         peer_momentum: Of the peer, a moving average of the text tower.
         use_findings: Whether findings of the reports enter the targets.
         use_peer: Whether the peer does.
+
+    Raises:
+        InputError: A value cannot be; it is named.
     """
 
     mode: Mode = "disease"
     mix: Mix = "mixture"
-    overlap_weight: float = 0.5
-    self_weight: float = 0.5
-    peer_temperature: float = 0.1
-    peer_momentum: float = 0.995
+    overlap_weight: Share = 0.5
+    self_weight: Share = 0.5
+    peer_temperature: PositiveFloat = 0.1
+    peer_momentum: Share = 0.995
     use_findings: bool = True
     use_peer: bool = True
+
+    def __post_init__(self) -> None:
+        check_values(self, "training.pairing")
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,8 @@ class TrainingSettings:
         weight_decay: Of AdamW, for matrices only.
         clip: Largest norm of the gradient.
         contrastive_weight: Weight of the contrastive term.
-        alignment_weight: Weight of the finding alignment; 0 leaves the labels out.
+        alignment_weight: Weight of the finding alignment; 0 switches it off. The labels still reach the targets of mode
+            "disease" where `use_findings` is set.
         reduction: Of the anatomies' contrastive losses: "mean" over those with an abnormal sample, or "sum" (fVLM's).
         silence: What a finding is that the report does not mention: "masked", "negative_if_normal" or "negative", see
             `ctvlp.alignment.label_targets`.
@@ -80,59 +91,67 @@ class TrainingSettings:
         unmentioned: What an anatomy is that the report does not mention: "leave_out" or "normal".
         average: Momentum of the moving average of the weights that screening uses; 0 for the last weights.
         pairing: The contrastive targets.
-        augmentation: Changes of the crops.
+        augmentation: Changes of the crops; of windows of whole volumes the attenuation alone is changed.
         precision: Of the encoders: "float32", or "bf16" where the hardware is faster with it (weights, features and
             losses stay float32).
-        chunk_crops: Crops, and texts, encoded at a time (gradient caching): memory for one chunk instead of the whole
-            batch, for a second forward pass; 0 keeps the whole batch.
+        chunk_crops: Crops, or windows of whole volumes, and texts, encoded at a time (gradient caching): memory for one
+            chunk instead of the whole batch, for a second forward pass; 0 keeps the whole batch.
         sharded: Keep the image encoder's blocks in parts (FSDP): each process its share of their weights, gradients,
             optimiser's state and average.
         shifts: Number of patch grids a crop is cut with.
-        in_memory: Keep all tokens of the training studies in memory, where batches are built without workers.
+        memory_gb: GB of tokens that each process keeps at most, where batches are built without workers; 0 keeps none.
         loader_workers: Processes that build batches; 0 builds them in the training process.
         loader_start: How they are started.
         loader_ahead: Batches that each of them keeps ready.
         loader_timeout_s: Seconds to wait for a batch before the run ends with an error.
         shuffle_reports: Give each study another one's report; a control.
         checkpoint_epochs: Epochs between checkpoints.
+        checkpoint_minutes: Minutes after which one is written within an epoch too; 0 for epochs' ends alone.
         validate_epochs: Epochs between zero-shot validations on split `val`; 0 for none.
         tracker: "tensorboard" or "wandb" (offline) beside `log.jsonl`; None for neither.
         seed: Of everything random.
         threads: Torch's threads in each process; None leaves them as they are.
+
+    Raises:
+        InputError: A value cannot be; it is named.
     """
 
-    epochs: int = 30
-    batch_studies: int = 16
-    balance: float = 0.0
-    learning_rate: float = 1e-3
-    final_rate: float = 0.01
-    warmup: float = 0.05
-    weight_decay: float = 0.05
-    clip: float = 1.0
-    contrastive_weight: float = 1.0
-    alignment_weight: float = 1.0
+    epochs: PositiveInt = 30
+    batch_studies: PositiveInt = 16
+    balance: ShareBelowOne = 0.0
+    learning_rate: PositiveFloat = 1e-3
+    final_rate: Share = 0.01
+    warmup: Share = 0.05
+    weight_decay: NonNegativeFloat = 0.05
+    clip: PositiveFloat = 1.0
+    contrastive_weight: NonNegativeFloat = 1.0
+    alignment_weight: NonNegativeFloat = 1.0
     reduction: Reduction = "mean"
     silence: Silence = "negative"
     text: TextKind = "raw"
     unmentioned: Unmentioned = "leave_out"
-    average: float = 0.98
+    average: Share = 0.98
     pairing: PairingSettings = field(default_factory=PairingSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     precision: Precision = "float32"
-    chunk_crops: int = 0
+    chunk_crops: NonNegativeInt = 0
     sharded: bool = False
-    shifts: int = 3
-    in_memory: bool = True
-    loader_workers: int = 0
+    shifts: PositiveInt = 3
+    memory_gb: NonNegativeFloat = 4.0
+    loader_workers: NonNegativeInt = 0
     loader_start: StartMethod = "forkserver"
-    loader_ahead: int = 2
-    loader_timeout_s: float = 300.0
+    loader_ahead: PositiveInt = 2
+    loader_timeout_s: PositiveFloat = 300.0
     shuffle_reports: bool = False
-    checkpoint_epochs: int = 5
-    validate_epochs: int = 1
+    checkpoint_epochs: PositiveInt = 5
+    checkpoint_minutes: NonNegativeFloat = 30.0
+    validate_epochs: NonNegativeInt = 1
     tracker: Tracker | None = None
-    seed: int = 0
-    threads: int | None = None
+    seed: Seed = 0
+    threads: PositiveInt | None = None
+
+    def __post_init__(self) -> None:
+        check_values(self, "training")
 
     def decisive(self) -> dict[str, Any]:
         """Plain values of the settings on which the weights depend."""

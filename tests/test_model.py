@@ -1,6 +1,8 @@
 """The two towers: vectors of crops of any size, independent of their neighbours in the batch."""
 
-from dataclasses import replace
+import json
+import shutil
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from small_store import ball_crop, small_vocabulary
 from tiny_text import write_tiny_encoder
 
 from ctvlp.batches import AnatomyBatch, Batch, ImageBatch, build_image_batch
-from ctvlp.model import SIZES, build_config, build_model
+from ctvlp.model import SIZES, ModelConfig, build_config, build_model
 from ctvlp.vision import PatchStem, pad
 from preprocess.errors import InputError
 
@@ -186,11 +188,15 @@ def test_padding_is_behind_each_crops_own_tokens():
 
 
 @pytest.mark.parametrize(("log_scale", "expected"), [(2.659, 14.28), (20.0, 1000.0), (-5.0, 2.0)])
-def test_the_temperature_is_clamped(model, log_scale, expected):
+def test_the_temperature_stays_in_its_range_and_keeps_its_gradient(model, log_scale, expected):
     before = model.log_scale.detach().clone()
     with torch.no_grad():
         model.log_scale.fill_(log_scale)
-        assert float(model.logit_scale) == pytest.approx(expected, rel=1e-3)
+    model.keep_temperature()
+    assert float(model.logit_scale.detach()) == pytest.approx(expected, rel=1e-3)
+    (gradient,) = torch.autograd.grad(model.logit_scale, model.log_scale)
+    assert float(gradient) == pytest.approx(expected, rel=1e-3)
+    with torch.no_grad():
         model.log_scale.copy_(before)
 
 
@@ -251,6 +257,36 @@ def test_recomputing_stem_and_blocks_changes_no_gradient(encoder, tokens, device
         torch.testing.assert_close(gradient, gradients[1][name], atol=1e-6, rtol=1e-4)
 
 
+def encoded(encoder, tokens, kind, **options):
+    """A small model, and what its image encoder makes of crops or windows, ready for gradients."""
+    small = {"width": 16, "depth": 4, "heads": 2, "stem_width": 4, "embed_dim": 8, "text_encoder": encoder}
+    window = {"volume_window": (8, 16, 16), "volume_patch": (4, 8, 8)}
+    model = build_model(build_config(encoder=kind, **small, **window, **options), VOCABULARY.anatomies).train()
+    seen = build_image_batch("liver", tokens) if kind == "crop" else torch.zeros(2, 1, 8, 16, 16)
+    return model, model.vision(seen)
+
+
+@pytest.mark.parametrize("kind", ["crop", "volume"])
+def test_with_checkpoint_blocks_the_blocks_keep_little_for_the_way_back(encoder, tokens, kind):
+    kept = []
+    for checkpoint_blocks in (False, True):
+        values: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, n=values: n.append(t.numel()) or t, lambda t: t):
+            encoded(encoder, tokens, kind, checkpoint_blocks=checkpoint_blocks)
+        kept.append(sum(values))
+    assert kept[1] * 3 < kept[0]
+
+
+@pytest.mark.parametrize("kind", ["crop", "volume"])
+def test_with_compile_every_block_is_compiled(encoder, tokens, kind, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda block, **options: compiled.append(block) or block)
+    encoded(encoder, tokens, kind)
+    assert compiled == []
+    model, _ = encoded(encoder, tokens, kind, compile=True)
+    assert compiled == list(model.vision.blocks)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_bf16_gives_float32_vectors_near_the_exact_ones(model, tokens, device):
     model.to(device)
@@ -285,6 +321,66 @@ def test_a_batch_is_encoded_anatomy_by_anatomy(model, tokens):
 def test_an_unknown_name_is_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         build_config(arguments[0], **arguments[1])
+
+
+WRONG = [
+    ("encoder", "slice", "'crop' or 'volume'"),
+    ("width", "abc", "a valid integer"),
+    ("depth", 0, "greater than 0"),
+    ("heads", 5, "a divisor of width=96"),
+    ("mlp_ratio", 0.0, "greater than 0"),
+    ("mlp_ratio", 0.01, "at least 1/96, one over the width"),
+    ("stem_width", 0, "greater than 0"),
+    ("stem_kernel", 2, "an odd number"),
+    ("embed_dim", 0, "greater than 0"),
+    ("pooling_heads", 5, "a divisor of width=96"),
+    ("max_tokens", 0, "greater than 0"),
+    ("block_voxels", 0, "greater than 0"),
+    ("patch_voxels", 8, "a valid tuple"),
+    ("patch_voxels", (0,), "greater than 0"),
+    ("patch_voxels", (), "ascending multiples of block_voxels=4, at least one"),
+    ("patch_voxels", (8, 10), "ascending multiples of block_voxels=4, at least one"),
+    ("patch_voxels", (16, 8), "ascending multiples of block_voxels=4, at least one"),
+    ("patch_by_anatomy", {"liver": 0}, "greater than 0"),
+    ("volume_window", 5, "a valid tuple"),
+    ("volume_patch", "abc", "a valid tuple"),
+    ("checkpoint_blocks", "no", "a valid boolean"),
+    ("compile", 1, "a valid boolean"),
+    ("text_encoder", 3, "a valid string"),
+    ("text_pooling", "max", "'mean' or 'first'"),
+    ("text_frozen", "maybe", "a valid boolean"),
+    ("text_max_tokens", 0, "greater than 0"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), [pytest.param(*row, id=f"{row[0]}={row[1]}") for row in WRONG])
+def test_a_value_that_cannot_be_is_refused(name, value, expected):
+    with pytest.raises(InputError) as caught:
+        build_config(**{name: value})
+    assert str(caught.value) == f"model.{name}={value!r}: should be {expected}"
+
+
+def test_no_value_is_left_unchecked():
+    assert {name for name, _, _ in WRONG} == set(asdict(ModelConfig()))
+
+
+def test_lists_as_configuration_files_give_them_are_taken():
+    config = build_config(patch_voxels=[8, 16], volume_window=[64, 64, 64], volume_patch=[16, 16, 32])
+    assert (config.patch_voxels, config.volume_window, config.volume_patch) == ((8, 16), (64, 64, 64), (16, 16, 32))
+
+
+@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "learning"])
+@pytest.mark.parametrize(("stated", "most"), [(None, 128), (10**30, 128), (126, 126)])
+def test_more_tokens_than_the_text_encoder_takes_are_refused(encoder, tmp_path, frozen, stated, most):
+    folder = shutil.copytree(encoder, tmp_path / "encoder")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": stated}), encoding="utf-8")
+    small = {"width": 16, "heads": 2, "text_encoder": str(folder), "text_frozen": frozen}
+    with pytest.raises(
+        InputError, match=rf"model\.text_max_tokens={most + 1}: should be at most {most}, which .* takes"
+    ):
+        build_model(build_config(text_max_tokens=most + 1, **small), VOCABULARY.anatomies)
+    if frozen:
+        build_model(build_config(text_max_tokens=most, **small), VOCABULARY.anatomies)
 
 
 def test_anatomies_with_unequal_numbers_of_windows_are_refused(encoder):

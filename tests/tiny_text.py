@@ -26,7 +26,7 @@ def write_tiny_encoder(folder: Path, seed: int = 0) -> Path:
             num_hidden_layers=1,
             num_attention_heads=2,
             intermediate_size=16,
-            max_position_embeddings=64,
+            max_position_embeddings=128,
         )
         BertModel(config).save_pretrained(folder, safe_serialization=True)
     return folder
