@@ -1,6 +1,6 @@
 """What a training step reads: tokens of crops packed into tensors, and the samples of a batch by anatomy."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -59,13 +59,9 @@ class ImageBatch:
                 measures=self.measures[first:last],
             )
 
-    def pin_memory(self) -> "ImageBatch":
-        """Return the batch in page-locked memory, from which copies to a GPU need not be waited for."""
-        return _each_tensor(self, Tensor.pin_memory)
-
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "ImageBatch":
         """Return the batch on another device."""
-        return _each_tensor(self, lambda value: value.to(device, non_blocking=non_blocking))
+        return _moved(self, device, non_blocking)
 
 
 @dataclass(frozen=True)
@@ -100,14 +96,9 @@ class AnatomyBatch:
         """Return the number of samples."""
         return len(self.study)
 
-    def pin_memory(self) -> "AnatomyBatch":
-        """Return the samples in page-locked memory."""
-        return replace(_each_tensor(self, Tensor.pin_memory), image=self.image.pin_memory())
-
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "AnatomyBatch":
         """Return the samples on another device."""
-        moved = _each_tensor(self, lambda value: value.to(device, non_blocking=non_blocking))
-        return replace(moved, image=self.image.to(device, non_blocking=non_blocking))
+        return replace(_moved(self, device, non_blocking), image=self.image.to(device, non_blocking=non_blocking))
 
 
 @dataclass(frozen=True)
@@ -128,12 +119,6 @@ class Batch:
     anatomies: dict[str, AnatomyBatch]
     volumes: "VolumeBatch | None" = None
 
-    def pin_memory(self) -> "Batch":
-        """Return the batch in page-locked memory."""
-        anatomies = {name: part.pin_memory() for name, part in self.anatomies.items()}
-        volumes = None if self.volumes is None else self.volumes.pin_memory()
-        return replace(self, anatomies=anatomies, volumes=volumes)
-
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
         """Return the batch on another device."""
         anatomies = {name: part.to(device, non_blocking=non_blocking) for name, part in self.anatomies.items()}
@@ -149,11 +134,12 @@ def identifier(text: str) -> int:
 PartT = TypeVar("PartT", ImageBatch, AnatomyBatch)
 
 
-def _each_tensor(part: PartT, change: Callable[[Tensor], Tensor]) -> PartT:
-    """Return a copy whose own tensors went through `change`."""
+def _moved(part: PartT, device: torch.device | str, non_blocking: bool) -> PartT:
+    """Return a copy whose own tensors are on a device."""
     values = {entry.name: getattr(part, entry.name) for entry in fields(part)}
-    changed: dict[str, Any] = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
-    return replace(part, **changed)
+    tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+    moved: dict[str, Any] = {name: value.to(device, non_blocking=non_blocking) for name, value in tensors.items()}
+    return replace(part, **moved)
 
 
 def build_image_batch(anatomy: str, crops: Sequence[Tokens]) -> ImageBatch:

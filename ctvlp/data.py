@@ -14,7 +14,7 @@ from ctvlp.batches import AnatomyBatch, Batch, build_image_batch, identifier, no
 from ctvlp.pairing import finding_bits
 from ctvlp.samples import Sample, SampleText
 from ctvlp.sources import TokenSource, WindowSource
-from ctvlp.transforms import Tokens, count_tokens
+from ctvlp.transforms import Tokens, count_tokens, measure_crop
 from ctvlp.volume_batches import build_volume_batch
 from ctvlp.windows import Window
 from preprocess.vocabulary import Vocabulary
@@ -38,6 +38,8 @@ def choose_patches(
 ) -> dict[str, int]:
     """Choose for each anatomy the smallest patch edge with which the median crop stays below the cap of tokens.
 
+    How many of the crops looked at lose tokens is logged.
+
     Args:
         store: The store.
         samples: Training samples.
@@ -45,17 +47,17 @@ def choose_patches(
         vocabulary: Gives the anatomies' own caps.
         crops: Crops to look at for each anatomy, spread over the samples.
     """
-    chosen = {}
-    for name in sorted({sample.anatomy for sample in samples}):
-        mine = [sample for sample in samples if sample.anatomy == name]
-        picked = np.unique(np.linspace(0, len(mine) - 1, crops).astype(int))
-        looked_at = [read_crop(store, mine[i]) for i in picked]
+    chosen, capped = {}, {}
+    for name, picked in _spread(samples, crops).items():
+        looked_at = [read_crop(store, sample) for sample in picked]
         cap = min(model_config.max_tokens, vocabulary.anatomies[name].max_tokens)
         for edge in model_config.patch_voxels:
+            counts = np.array([count_tokens(crop, edge) for crop in looked_at])
             chosen[name] = edge
-            if np.median([count_tokens(crop, edge) for crop in looked_at]) <= cap:
+            if np.median(counts) <= cap:
                 break
-    logger.info("patch edges in voxels: %s", chosen)
+        capped[name] = f"{np.count_nonzero(counts > cap)} of {len(counts)}"
+    logger.info("patch edges in voxels: %s; crops that lose tokens above their cap: %s", chosen, capped)
     return chosen
 
 
@@ -65,16 +67,23 @@ def measure_statistics(
     """Mean and standard deviation of each anatomy's measures over training crops, (MEASURES,) each.
 
     Args:
-        source: Gives tokens.
+        source: Its store has the crops.
         samples: Training samples.
         crops: Crops to look at for each anatomy, spread over the samples.
     """
     found = {}
+    for name, picked in _spread(samples, crops).items():
+        measures = np.stack([measure_crop(read_crop(source.store, sample)) for sample in picked])
+        found[name] = torch.from_numpy(measures.mean(axis=0)), torch.from_numpy(measures.std(axis=0))
+    return found
+
+
+def _spread(samples: Sequence[Sample], most: int) -> dict[str, list[Sample]]:
+    """Each anatomy, by name, to at most `most` of its samples, spread over all."""
+    found = {}
     for name in sorted({sample.anatomy for sample in samples}):
         mine = [sample for sample in samples if sample.anatomy == name]
-        picked = np.unique(np.linspace(0, len(mine) - 1, crops).astype(int))
-        measures = np.stack([source.tokens(mine[i], 0).measures for i in picked])
-        found[name] = torch.from_numpy(measures.mean(axis=0)), torch.from_numpy(measures.std(axis=0))
+        found[name] = [mine[i] for i in np.unique(np.linspace(0, len(mine) - 1, most).astype(int))]
     return found
 
 

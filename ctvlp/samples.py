@@ -1,9 +1,7 @@
 """What there is to learn from: for each anatomy of each study of a split, its crop and what the report says of it."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -30,8 +28,8 @@ class SampleText:
 
     Attributes:
         text: The words.
-        names_something: Whether the text names a finding, or the anatomy and not merely that it is abnormal, so that
-            equal texts mean the same.
+        names_something: Whether it says what is found, so that equal texts mean the same: it names a finding of the
+            anatomy, or what else is abnormal; not "Liver: stable.", and not merely "The liver is abnormal."
     """
 
     text: str
@@ -53,8 +51,8 @@ class Sample:
         uncertain: The report leaves it open.
         labels: float32 (K,), one entry a finding of the anatomy: 1, 0, -1 uncertain, NaN not mentioned.
         whole: The volume shows the whole anatomy.
-        beyond_view: It does not, and the report states, or suspects, a finding that only the whole anatomy can show:
-            what the text says is not to be seen on the crop.
+        beyond_view: It does not, and the report states, suspects or denies a finding that only the whole anatomy can
+            show: what the text says is not to be seen on the crop.
     """
 
     study_id: str
@@ -166,29 +164,22 @@ def _build_sample(
 ) -> Sample:
     findings = vocabulary.of(row.anatomy)
     values = [labels.get(finding.id) for finding in findings]
-    known = [np.nan if value is None or value != value else float(value) for value in values]
-    words = (*vocabulary.anatomies[row.anatomy].words, *(word for f in findings for word in (f.name, *f.synonyms)))
+    known = np.array([np.nan if value is None else value for value in values], dtype=np.float32)
+    mentioned = ~np.isnan(known)
+    needs_whole = np.array([finding.needs == "whole" for finding in findings], dtype=bool)
     vague = vague_texts(vocabulary.anatomies[row.anatomy].title)
     whole = row.extent == "complete"
-    needing = [value in (1, -1) for value, finding in zip(known, findings, strict=True) if finding.needs == "whole"]
+    says_what = status == "abnormal" or bool(mentioned.any())
     return Sample(
         study_id=str(row.study_id),
         patient_id=str(row.patient_id),
         anatomy=str(row.anatomy),
         volume=str(row.volume),
-        texts=tuple(
-            SampleText(text, text not in vague and _any_word(words).search(text) is not None) for text in texts if text
-        ),
+        texts=tuple(SampleText(text, says_what and text not in vague) for text in texts if text),
         normal=status == "normal",
         abnormal=status == "abnormal",
         uncertain=status == "uncertain",
-        labels=np.asarray(known, dtype=np.float32),
+        labels=known,
         whole=whole,
-        beyond_view=not whole and any(needing),
+        beyond_view=not whole and bool((mentioned & needs_whole).any()),
     )
-
-
-@lru_cache(maxsize=256)
-def _any_word(words: tuple[str, ...]) -> re.Pattern[str]:
-    alternatives = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
-    return re.compile(rf"\b(?:{alternatives})", re.IGNORECASE)

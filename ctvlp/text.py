@@ -5,6 +5,7 @@ import importlib.util
 import json
 import logging
 import os
+import zipfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,9 @@ _GROUP = 64
 _STRETCH = 1.25
 """A group's longest text over its shortest, in tokens: at most so much is padded."""
 
+_DAMAGED = (zipfile.BadZipFile, EOFError, KeyError, RuntimeError, ValueError)
+"""What reading a file of features raises where it is cut or changed."""
+
 
 def find_encoder(source: str) -> Path:
     """Return the folder of an encoder: `source` itself, or the folder inside an installed package of that name.
@@ -48,6 +52,18 @@ def find_encoder(source: str) -> Path:
     )
 
 
+def longest_text(folder: Path) -> int | None:
+    """Return how many tokens an encoder takes at most, as its files state it; None where they state nothing.
+
+    The positions of a RoBERTa start behind that of the padding: its tokenizer states two tokens less than its weights
+    have positions.
+    """
+    places = (("config.json", "max_position_embeddings"), ("tokenizer_config.json", "model_max_length"))
+    files = [(folder / name, key) for name, key in places if (folder / name).is_file()]
+    stated = [json.loads(path.read_text(encoding="utf-8")).get(key) for path, key in files]
+    return min((int(most) for most in stated if most is not None), default=None)
+
+
 def weights_digest(folder: Path) -> str:
     """SHA-256 over an encoder's configuration, tokenizer and weights, 16 hex digits."""
     digest = hashlib.sha256()
@@ -58,7 +74,7 @@ def weights_digest(folder: Path) -> str:
 
 
 class TextEncoder(nn.Module):
-    """A Hugging Face encoder with its tokenizer; never fetches anything.
+    """A Hugging Face encoder with its tokenizer, in float32 however its file keeps the weights; never fetches anything.
 
     Args:
         folder: Local folder with configuration, tokenizer and weights.
@@ -74,7 +90,7 @@ class TextEncoder(nn.Module):
 
         transformers_logging.disable_progress_bar()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self.network: Any = AutoModel.from_pretrained(folder, local_files_only=True)
+        self.network: Any = AutoModel.from_pretrained(folder, local_files_only=True).float()
         self.pooling = pooling
         self.max_tokens = max_tokens
 
@@ -123,7 +139,7 @@ class FrozenTextEncoder:
     the last digit whatever it comes with, in every process and in a run that goes on. Features are kept in memory and,
     with `cache`, in a file keyed by the texts' hashes and named by the weights' digest, so that another run starts from
     it. The file is written anew when a tenth has come to what it holds, so that writing takes no more than a share of
-    encoding, and takes up what other processes have written meanwhile.
+    encoding, and takes up what other processes have written meanwhile. A damaged file is made anew.
 
     Args:
         folder: Local folder of the encoder.
@@ -157,18 +173,24 @@ class FrozenTextEncoder:
     def _read(self) -> dict[str, Tensor]:
         if self._path is None or not self._path.is_file():
             return {}
-        with np.load(self._path) as file:
-            return dict(zip(file["keys"].tolist(), torch.from_numpy(file["features"]), strict=True))
+        try:
+            with np.load(self._path) as file:
+                return dict(zip(file["keys"].tolist(), torch.from_numpy(file["features"]), strict=True))
+        except _DAMAGED as error:
+            logger.warning("%s: is damaged (%s) and made anew: texts are encoded again", self._path, error)
+            self._path.unlink(missing_ok=True)
+            return {}
 
     def _write(self) -> None:
         if self._path is None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._known = {**self._read(), **self._known}
+        known = {**self._read(), **self._known}
+        features = torch.stack(list(known.values()))
+        self._known = dict(zip(known, features, strict=True))  # of this one array: no row keeps that of a file alive
         self._saved = len(self._known)
-        features = torch.stack(list(self._known.values())).numpy()
         with publishing(self._path) as stream:
-            np.savez(stream, keys=np.array(list(self._known)), features=features)
+            np.savez(stream, keys=np.array(list(known)), features=features.numpy())
 
 
 class TextTower(nn.Module):
@@ -181,6 +203,9 @@ class TextTower(nn.Module):
         frozen: Keep the encoder as it is, and its features in a cache.
         max_tokens: Longer texts are cut.
         cache: Folder for the features of a frozen encoder, or None to keep them in memory only.
+
+    Raises:
+        InputError: There is no such encoder, or it does not take as many tokens.
     """
 
     def __init__(
@@ -195,6 +220,9 @@ class TextTower(nn.Module):
     ) -> None:
         super().__init__()
         folder = find_encoder(source)
+        most = longest_text(folder)
+        if most is not None and max_tokens > most:
+            raise InputError(f"model.text_max_tokens={max_tokens}: should be at most {most}, which {folder} takes")
         hidden = int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["hidden_size"])
         self.digest = weights_digest(folder)
         self.encoder: TextEncoder | FrozenTextEncoder = (

@@ -47,7 +47,6 @@ class Tokens:
         index: int32 (n, 3): the patch's first voxel (z, y, x) on the crop's grid; negative where the patch sticks out.
         measures: float32 (MEASURES,): size and attenuation of the whole crop, see `measure_crop`.
         patch_voxels: Edge of a patch in crop voxels.
-        dropped: Patches left out because the crop has more than the cap.
     """
 
     patches: npt.NDArray[np.int16]
@@ -56,7 +55,6 @@ class Tokens:
     index: npt.NDArray[np.int32]
     measures: npt.NDArray[np.float32]
     patch_voxels: int
-    dropped: int = 0
 
     def __len__(self) -> int:
         """Return the number of tokens."""
@@ -114,7 +112,6 @@ def tokenize_crop(
         index=index[keep],
         measures=_measure(counted, crop.spacing_mm),
         patch_voxels=patch_voxels,
-        dropped=len(touching) - len(keep),
     )
 
 

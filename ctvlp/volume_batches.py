@@ -1,6 +1,6 @@
 """What the volume encoder reads: windows of several volumes, and which of their tokens belong to which sample."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -29,11 +29,6 @@ class VolumeBatch:
         """Return the number of windows."""
         return len(self.volumes)
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """Anatomy to its number of samples."""
-        return {name: len(rows) for name, rows in self.rows.items()}
-
     def split(self, most: int) -> list["VolumeBatch"]:
         """Return the batch in pieces of at most `most` windows, in order, so that samples keep theirs; views.
 
@@ -51,17 +46,13 @@ class VolumeBatch:
             pieces.append(VolumeBatch(self.volumes[first : first + most], rows, tokens))
         return pieces
 
-    def pin_memory(self) -> "VolumeBatch":
-        """Return the batch in page-locked memory, from which copies to a GPU need not be waited for."""
-        return self._changed(Tensor.pin_memory)
-
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "VolumeBatch":
         """Return the batch on another device."""
-        return self._changed(lambda value: value.to(device, non_blocking=non_blocking))
-
-    def _changed(self, change: Callable[[Tensor], Tensor]) -> "VolumeBatch":
-        rows, tokens = ({name: change(value) for name, value in part.items()} for part in (self.rows, self.tokens))
-        return VolumeBatch(change(self.volumes), rows, tokens)
+        rows, tokens = (
+            {name: value.to(device, non_blocking=non_blocking) for name, value in part.items()}
+            for part in (self.rows, self.tokens)
+        )
+        return VolumeBatch(self.volumes.to(device, non_blocking=non_blocking), rows, tokens)
 
 
 def build_volume_batch(windows: Sequence[Window], samples: Mapping[str, Sequence[int]]) -> VolumeBatch:

@@ -16,7 +16,7 @@ from ctvlp.data import build_batch, choose_patches, measure_statistics
 from ctvlp.model import build_config
 from ctvlp.samples import read_samples
 from ctvlp.sources import WindowSource, build_source
-from ctvlp.transforms import count_tokens, measure_crop
+from ctvlp.transforms import count_tokens
 from ctvlp.windows import WindowGrid
 
 
@@ -68,7 +68,9 @@ def test_identifiers_are_equal_for_equal_texts_and_have_no_sign():
 
 def test_a_text_that_names_nothing_has_no_id():
     store = small_store(2)
-    store.texts[0]["text"] = store.texts[2]["text"] = "Stable."
+    for text, labels in zip(store.texts[::2], store.labels, strict=True):
+        text.update(text="Liver: stable.", status="normal")
+        labels.update({"liver.cyst": None, "liver.fatty_liver": None})
     liver = batch_of(store).anatomies["liver"]
     assert liver.text_id.tolist() == [-1, -1]
     assert liver.text_row[0] == liver.text_row[1]
@@ -98,11 +100,12 @@ def test_findings_that_need_the_whole_anatomy_are_masked_where_it_is_cut(silence
     [
         ("truncated", "liver.cyst", {"liver.cyst": 1, "liver.fatty_liver": 1}, True),
         ("truncated", "liver.cyst", {"liver.cyst": -1, "liver.fatty_liver": 1}, True),
-        ("truncated", "liver.cyst", {"liver.cyst": 0, "liver.fatty_liver": 1}, False),
+        ("truncated", "liver.cyst", {"liver.cyst": 0, "liver.fatty_liver": 1}, True),
+        ("truncated", "liver.cyst", {"liver.cyst": None, "liver.fatty_liver": 1}, False),
         ("truncated", "kidney.calculus", {"liver.cyst": 1, "liver.fatty_liver": 1}, False),
         ("complete", "liver.cyst", {"liver.cyst": 1, "liver.fatty_liver": 1}, False),
     ],
-    ids=["stated", "suspected", "denied", "seen on a part", "all in view"],
+    ids=["stated", "suspected", "denied", "not mentioned", "seen on a part", "all in view"],
 )
 def test_a_truncated_crop_pairs_only_with_texts_whose_findings_need_a_part(extent, needs, labels, alone):
     store = small_store(3)
@@ -151,23 +154,23 @@ def test_grids_vary():
     assert len(shapes) == 3
 
 
-@pytest.mark.parametrize("in_memory", [True, False])
-def test_tokens_are_those_of_the_tokenizer_and_kept_only_if_asked(in_memory):
+@pytest.mark.parametrize("memory_gb", [1.0, 0.0])
+def test_tokens_are_those_of_the_tokenizer_and_kept_only_if_asked(memory_gb):
     store = small_store(1)
     samples = by_study(store)["s000"]
-    source = token_source(store, shifts=2, in_memory=in_memory)
+    source = token_source(store, shifts=2, memory_gb=memory_gb)
     first = source.study_tokens(samples, [0, 0])
     for sample, tokens in zip(samples, first, strict=True):
         straight = source.tokenizer.tokenize(store.studies["s000"].crops[sample.anatomy], sample.anatomy)
         np.testing.assert_array_equal(tokens.patches, straight.patches)
         assert not np.array_equal(source.tokens(sample, 1).index, tokens.index)
     source.tokens(samples[0], 0)
-    assert len(store.studies["s000"].reads) == (2 if in_memory else 5)
+    assert len(store.studies["s000"].reads) == (2 if memory_gb else 5)
 
 
 def test_a_source_in_another_process_takes_no_tokens_along_and_keeps_none():
     store = small_store(4)
-    source, unused = (token_source(store, in_memory=True) for _ in range(2))
+    source, unused = (token_source(store, memory_gb=1.0) for _ in range(2))
     full = batch_of(store, source=source)
     assert len(pickle.dumps(source)) == len(pickle.dumps(unused))
     copy = pickle.loads(pickle.dumps(source))
@@ -231,7 +234,7 @@ def test_moving_a_batch_moves_all_of_it_and_changes_nothing():
 
 def test_the_encoder_decides_what_is_read():
     grid = WindowGrid((32, 32, 32), (16, 16, 16))
-    options = {"shifts": 1, "seed": 0, "in_memory": False}
+    options = {"shifts": 1, "seed": 0, "memory_gb": 0.0}
     assert isinstance(build_source(small_store(1), SimpleNamespace(window=grid), **options), WindowSource)
     crops = build_source(small_store(1), SimpleNamespace(window=None, tokenizer=None), **options)
     assert not isinstance(crops, WindowSource)
@@ -280,8 +283,9 @@ def test_anatomies_that_every_window_cuts_are_left_out_with_their_texts():
 def test_measure_statistics_are_those_of_the_training_crops():
     store = small_store(5)
     samples = read_samples(store, VOCABULARY)
-    mean, spread = measure_statistics(token_source(store, shifts=1), samples)["liver"]
-    measures = [measure_crop(store.studies[s.study_id].crops["liver"]) for s in samples if s.anatomy == "liver"]
+    source = token_source(store, shifts=1)
+    mean, spread = measure_statistics(source, samples)["liver"]
+    measures = [source.tokens(sample, 0).measures for sample in samples if sample.anatomy == "liver"]
     np.testing.assert_allclose(mean, np.mean(measures, axis=0), rtol=1e-5)
     np.testing.assert_allclose(spread, np.std(measures, axis=0), rtol=1e-4, atol=1e-6)
 
@@ -293,5 +297,22 @@ def test_patch_edges_grow_until_the_median_crop_fits():
     counts = {edge: int(np.median([count_tokens(crop, edge) for crop in crops])) for edge in (2, 4, 8)}
     assert counts[2] > counts[4] > counts[8]
     for edges, cap, expected in [((2, 4, 8), counts[4], 4), ((2, 4, 8), counts[8], 8), ((2, 4), 1, 4)]:
-        config = build_config(patch_voxels=edges, max_tokens=cap)
+        config = build_config(patch_voxels=edges, max_tokens=cap, block_voxels=2)
         assert choose_patches(store, samples, config, VOCABULARY)["liver"] == expected
+        anatomies = {name: a.model_copy(update={"max_tokens": cap}) for name, a in VOCABULARY.anatomies.items()}
+        config = build_config(patch_voxels=edges, max_tokens=10**6, block_voxels=2)
+        vocabulary = VOCABULARY.model_copy(update={"anatomies": anatomies})
+        assert choose_patches(store, samples, config, vocabulary)["liver"] == expected
+
+
+def test_how_many_crops_lose_tokens_is_told_once(caplog):
+    store = small_store(5)
+    for study in ("s000", "s001", "s002"):
+        crop = store.studies[study].crops["liver"]
+        store.studies[study].crops["liver"] = replace(crop, mask=np.where(crop.mask == 255, 0, crop.mask))  # no rim
+    counts = [count_tokens(study.crops["liver"], 4) for study in store.studies.values()]
+    config = build_config(patch_voxels=(4,), max_tokens=int(np.median(counts)))
+    with caplog.at_level("INFO", logger="ctvlp.data"):
+        choose_patches(store, read_samples(store, VOCABULARY), config, VOCABULARY)
+    (record,) = caplog.records
+    assert "crops that lose tokens above their cap: {'kidney': '5 of 5', 'liver': '2 of 5'}" in record.getMessage()

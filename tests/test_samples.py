@@ -6,6 +6,7 @@ from small_store import small_store, small_vocabulary
 
 from ctvlp.samples import read_samples, shuffled_reports
 from preprocess.errors import InputError
+from preprocess.report_reader import build_reader
 
 VOCABULARY = small_vocabulary()
 
@@ -73,15 +74,49 @@ def test_labels_keep_their_four_states_in_the_order_of_the_findings():
     )
 
 
+@pytest.fixture(scope="module")
+def readers():
+    return {language: build_reader(VOCABULARY, language) for language in ("en", "de")}
+
+
 @pytest.mark.parametrize(
-    ("text", "names"),
-    [("Stable.", False), ("The liver is normal.", True), ("Hepatic steatosis.", True), ("Unchanged cyst.", True)],
+    ("language", "text", "names"),
+    [
+        ("en", "Hepatic steatosis.", True),
+        ("en", "Cyst in the liver, unchanged.", True),
+        ("en", "No liver cyst.", True),
+        ("en", "Liver: Enlarged.", True),
+        ("en", "Liver: stable.", False),
+        ("en", "The liver is unchanged.", False),
+        ("en", "The liver is abnormal.", False),
+        ("de", "Fettleber.", True),
+        ("de", "Zyste der Leber, 12 mm.", True),
+        ("de", "Keine Leberzyste.", True),
+        ("de", "Leberparenchym inhomogen.", True),
+        ("de", "Leber: Stabil.", False),
+        ("de", "Leber unverändert.", False),
+    ],
 )
-def test_a_text_that_names_neither_anatomy_nor_finding_is_nothing_particular(text, names):
-    store = small_store(1)
-    change(store.texts, "s000", "liver", text=text)
+def test_a_text_names_something_if_it_says_what_is_found_in_whatever_language(readers, language, text, names):
+    store, reading = small_store(1), readers[language].read(text)
+    said = reading.anatomies["liver"]
+    change(store.texts, "s000", "liver", text=said.text, status=said.status)
+    store.labels[0].update(reading.labels)
     (wording,) = read_samples(store, VOCABULARY)[1].texts
-    assert wording.names_something == names
+    assert (wording.text, wording.names_something) == (text, names)
+
+
+@pytest.mark.parametrize("extent", ["truncated", "complete"])
+@pytest.mark.parametrize(("value", "speaks"), [(1, True), (-1, True), (0, True), (None, False)])
+def test_a_truncated_crop_whose_report_speaks_of_a_finding_that_needs_the_whole_is_alone(extent, value, speaks):
+    needs = {"liver.cyst": "whole", "liver.fatty_liver": "part"}
+    findings = [f.model_copy(update={"needs": needs.get(f.id, "part")}) for f in VOCABULARY.findings]
+    store = small_store(1)
+    change(store.rows, "s000", "liver", extent=extent)
+    store.labels[0]["liver.cyst"] = value
+    kidney, liver = read_samples(store, VOCABULARY.model_copy(update={"findings": tuple(findings)}))
+    assert (liver.beyond_view, liver.alone) == ((extent == "truncated" and speaks),) * 2
+    assert not kidney.beyond_view
 
 
 RAW, CANONICAL = "Zyste der Leber, 12 mm.", "The liver is abnormal: liver cyst (12 mm)."
@@ -90,9 +125,9 @@ RAW, CANONICAL = "Zyste der Leber, 12 mm.", "The liver is abnormal: liver cyst (
 @pytest.mark.parametrize(
     ("text", "row", "expected"),
     [
-        ("raw", {}, [(RAW, False)]),
+        ("raw", {}, [(RAW, True)]),
         ("canonical", {}, [(CANONICAL, True)]),
-        ("mixed", {}, [(RAW, False), (CANONICAL, True)]),
+        ("mixed", {}, [(RAW, True), (CANONICAL, True)]),
         ("canonical", {"canonical": "The liver is abnormal."}, [("The liver is abnormal.", False)]),
         ("canonical", {"canonical": "The liver may be abnormal."}, [("The liver may be abnormal.", False)]),
         ("canonical", {"canonical": "The liver is unremarkable."}, [("The liver is unremarkable.", True)]),

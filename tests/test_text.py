@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_text import write_tiny_encoder
+from transformers import AutoModel
 
 from ctvlp.text import FrozenTextEncoder, TextEncoder, TextTower, find_encoder, length_groups, weights_digest
 from preprocess.errors import InputError
@@ -26,6 +27,18 @@ def test_features_do_not_depend_on_what_a_text_is_encoded_with(folder, pooling):
         for text, features in zip(TEXTS, together, strict=True):
             torch.testing.assert_close(encoder([text])[0], features, atol=1e-5, rtol=1e-5)
         assert not torch.allclose(together[0], together[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_an_encoder_kept_in_half_precision_is_used_and_learns_in_float32(tmp_path, dtype):
+    folder = write_tiny_encoder(tmp_path)
+    AutoModel.from_pretrained(folder).to(dtype).save_pretrained(folder)
+    tower = TextTower(str(folder), 8, frozen=False, max_tokens=32)
+    assert {parameter.dtype for parameter in tower.parameters()} == {torch.float32}
+    before = tower.encoder.network.embeddings.word_embeddings.weight.detach().clone()
+    tower(TEXTS)[:, 0].sum().backward()
+    torch.optim.SGD(tower.parameters(), lr=1e-6).step()
+    assert not torch.equal(tower.encoder.network.embeddings.word_embeddings.weight, before)
 
 
 def test_texts_of_like_length_are_encoded_together_each_once(folder, monkeypatch):
@@ -108,6 +121,37 @@ def test_the_file_is_written_when_a_tenth_has_come_to_it_and_keeps_what_others_w
     monkeypatch.setattr(TextEncoder, "forward", lambda self, some: encoded.extend(some) or original(self, some))
     FrozenTextEncoder(folder, "mean", 64, cache=tmp_path)(texts)
     assert encoded == texts[23:25]
+
+
+def test_a_cache_that_two_share_is_held_in_memory_once(folder, tmp_path):
+    texts = [f"the liver is {' '.join(['normal'] * n)}" for n in range(60)]
+    encoders = [FrozenTextEncoder(folder, "mean", 64, cache=tmp_path) for _ in range(2)]
+    for number, text in enumerate(texts):
+        encoders[number % 2]([text])
+    for encoder in encoders:
+        arrays = {row.untyped_storage().data_ptr(): row.untyped_storage() for row in encoder._known.values()}
+        assert sum(len(array) for array in arrays.values()) == 4 * 16 * len(encoder._known)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda content: content[: len(content) // 2], id="cut"),
+        pytest.param(lambda content: b"", id="empty"),
+        pytest.param(lambda content: b"no zip file", id="other"),
+        pytest.param(lambda content: content.replace(b"features", b"futures_"), id="renamed"),
+        pytest.param(lambda content: content[:-400] + bytes(8) + content[-392:], id="changed"),
+    ],
+)
+def test_a_damaged_cache_is_told_in_one_line_and_made_anew(folder, tmp_path, caplog, damage):
+    features = FrozenTextEncoder(folder, "mean", 32, cache=tmp_path)(TEXTS)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(damage(file.read_bytes()))
+    assert torch.equal(FrozenTextEncoder(folder, "mean", 32, cache=tmp_path)(TEXTS), features)
+    assert [(record.levelname, str(file) in record.getMessage()) for record in caplog.records] == [("WARNING", True)]
+    caplog.clear()
+    assert len(FrozenTextEncoder(folder, "mean", 32, cache=tmp_path)._known) == len(TEXTS)
+    assert not caplog.records
 
 
 def test_the_cache_holds_no_text_and_other_weights_do_not_use_it(folder, tmp_path):

@@ -83,15 +83,23 @@ def test_a_single_bright_voxel_survives_in_its_block():
     assert (tokens.patches[0, 2] == 800).sum() == 1
 
 
-def test_above_the_cap_the_farthest_from_the_organ_go_first_and_are_counted():
+def test_above_the_cap_the_farthest_from_the_organ_go_first():
     mask = np.full((4, 4, 40), 255, np.uint8)
     mask[:, :, 4:8] = 1
     full = tokenize_crop(crop_of(mask), LIVER, patch_voxels=4, block_voxels=2)
     capped = tokenize_crop(crop_of(mask), LIVER, patch_voxels=4, block_voxels=2, max_tokens=4)
-    assert (len(full), full.dropped) == (10, 0)
-    assert (len(capped), capped.dropped) == (4, 6)
+    assert len(full) == 10
     assert capped.index[:, 2].tolist() == [0, 4, 8, 12]  # the organ's patch, its two neighbours, then the next one
-    assert tokenize_crop(crop_of(mask), LIVER.model_copy(update={"max_tokens": 2}), patch_voxels=4).dropped == 8
+    assert len(tokenize_crop(crop_of(mask), LIVER.model_copy(update={"max_tokens": 2}), patch_voxels=4)) == 2
+
+
+def test_of_patches_that_hold_the_organ_those_with_least_of_it_go_first():
+    mask = np.full((4, 4, 16), 255, np.uint8)
+    for patch, voxels in enumerate((1, 3, 2, 4)):
+        mask[0, 0, 4 * patch : 4 * patch + voxels] = 1
+    for cap, starts in [(3, [4, 8, 12]), (2, [4, 12]), (1, [12])]:
+        tokens = tokenize_crop(crop_of(mask), LIVER, patch_voxels=4, block_voxels=2, max_tokens=cap)
+        assert tokens.index[:, 2].tolist() == starts
 
 
 @pytest.mark.parametrize("axes", ["straight", "oblique"])

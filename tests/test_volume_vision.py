@@ -122,7 +122,7 @@ def test_vectors_are_normalised_and_do_not_depend_on_other_windows(model, device
     batch = drawn_batch().to(device)
     with torch.no_grad():
         together = model.encode_part(batch)
-        assert {name: len(vectors) for name, vectors in together.items()} == {"liver": 4, "kidney": 2} == batch.counts
+        assert {name: len(vectors) for name, vectors in together.items()} == {"liver": 4, "kidney": 2}
         for most in (1, 3):
             pieces = [model.encode_part(piece) for piece in batch.split(most)]
             for name, vectors in together.items():
@@ -206,7 +206,7 @@ def test_batches_that_cannot_be_are_refused(windows, samples, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"encoder": "slice"}, "encoder=slice: expected one of crop, volume"),
+        ({"encoder": "slice"}, "model.encoder='slice': should be 'crop' or 'volume'"),
         ({"volume_window": [112, 250, 352]}, "cannot be cut into patches"),
     ],
     ids=["encoder", "window"],
