@@ -30,9 +30,8 @@ class FileStudy:
         if not self.whole:
             image, mask = (read_nifti(self.files / f"{anatomy}_{kind}.nii.gz") for kind in ("image", "mask"))
             return replace(stored, image=image, mask=mask)
-        box = box_of(stored)
         for name in (IMAGE, MASK):
-            np.ascontiguousarray(read_nifti(self.files / name)[box])
+            read_slice(self.files / name, stored)
         return stored
 
 
@@ -41,12 +40,17 @@ def read_nifti(path: Path) -> Any:
     return np.asarray(nibabel.load(path).dataobj).T  # type: ignore[attr-defined]
 
 
-def box_of(crop: Crop) -> tuple[slice, ...]:
-    """A box of as many millimetres as the crop's in the source."""
+def read_slice(path: Path, crop: Crop) -> Any:
+    """Read a whole volume with nibabel and return what lies in a crop's box, (z, y, x) on the file's axes."""
     if crop.image is None or crop.affine is None:
         raise ValueError("an absent anatomy has no box")
-    steps = np.abs(np.linalg.solve(crop.source_grid.affine, crop.affine))[:3, :3].sum(axis=1)
-    return tuple(slice(0, round(float(n * step))) for n, step in zip(crop.image.shape, steps, strict=True))
+    stored: Any = nibabel.load(path)  # type: ignore[attr-defined]
+    affine = np.diag([-1, -1, 1, 1]) @ stored.affine[:, [2, 1, 0, 3]]  # from RAS of (x, y, z) to LPS of (z, y, x)
+    across = np.linalg.solve(affine, crop.affine)
+    corners = np.array([[0, 0, 0], crop.image.shape]) - 0.5  # voxel edges
+    edges = np.sort(corners @ across[:3, :3].T + across[:3, 3], axis=0) + 0.5
+    low, high = np.rint(edges).astype(int)
+    return np.ascontiguousarray(np.asarray(stored.dataobj).T[tuple(map(slice, low, high))])
 
 
 class FileStore:

@@ -112,7 +112,7 @@ def source_of(store: Any, size: str) -> TokenSource:
     edges = dict.fromkeys(VOCABULARY.anatomies, config.patch_voxels[0])
     tokenizer = Tokenizer(VOCABULARY.anatomies, edges, config.block_voxels, config.max_tokens)
     model: Any = SimpleNamespace(tokenizer=tokenizer, window=None)
-    return TokenSource(store, model, shifts=3, seed=0, in_memory=False)
+    return TokenSource(store, model, shifts=3, seed=0, memory_gb=0.0)
 
 
 def builder_of(store: Any, size: str) -> Callable[..., Batch]:

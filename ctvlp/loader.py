@@ -71,7 +71,8 @@ def open_batches(
         timeout_s: Seconds after which a batch that does not come is an error.
         rank: This one builds studies `rank`, `rank + ranks`, ... of each step.
         ranks: Number of training processes.
-        pin_memory: Put batches into page-locked memory; takes a GPU.
+        pin_memory: Put batches of such processes into page-locked memory; takes a GPU. One that the training process
+            builds stays as it is: that process would wait for the copy into such memory as for the one to the GPU.
 
     Raises:
         CtvlpError: A process died, or a batch did not come in time; also what `build` raises. Within the block.
@@ -87,7 +88,7 @@ def open_batches(
         num_workers=workers,
         prefetch_factor=ahead,
         collate_fn=_as_it_is,
-        worker_init_fn=_end_with_parent,
+        worker_init_fn=_follow_parent,
         multiprocessing_context=_context(start),
         timeout=timeout_s,
         pin_memory=pin_memory,
@@ -154,11 +155,13 @@ def _end(ask: Callable[[], None], processes: Sequence[BaseProcess]) -> None:
         signal.signal(signal.SIGCHLD, before)
 
 
-def _end_with_parent(_: int) -> None:
-    """End this process as soon as its parent has ended, however that came about.
+def _follow_parent(_: int) -> None:
+    """Leave signals to the parent, which may still want a batch, and end as soon as it has, however that came about.
 
     Torch's own watch asks for the id of the parent, which to a process of a fork server is that of the server.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 
@@ -33,15 +34,15 @@ class Schedule:
 
     Every study stands in each epoch. With `balance`, further places of each batch are filled with drawn studies, see
     `draw_abnormal`, so that an anatomy's samples hold abnormal ones wherever there are any; an epoch then has more
-    batches.
+    batches. Studies are spread evenly over as few batches as hold them.
 
     Attributes:
         patients: Study to patient.
         abnormal: Study to the anatomies that are abnormal in it.
-        batch_studies: Places of a batch.
+        batch_studies: Studies of a batch at most.
         epochs: Passes over the studies.
         seed: Of the order.
-        balance: Share of a batch's places that are drawn, at least 0 and below 1.
+        balance: Share of a batch's places that are drawn, at least 0 and below 1; above 0 at least one place.
     """
 
     patients: Mapping[str, str]
@@ -72,27 +73,25 @@ class Schedule:
         """Return the batches of an epoch, made from the seed and the epoch's number alone."""
         rng = np.random.default_rng([self.seed, number])
         batches = spread_patients(self.patients, self._sizes(), rng)
-        if self._drawn:
+        if self.drawn:
             candidates: dict[str, list[str]] = {}
             for study, anatomies in self.abnormal.items():
                 for anatomy in anatomies:
                     candidates.setdefault(anatomy, []).append(study)
             for batch in batches:
-                draw_abnormal(batch, self._drawn, self.patients, self.abnormal, candidates, rng)
+                draw_abnormal(batch, self.drawn, self.patients, self.abnormal, candidates, rng)
         return [tuple(batch) for batch in batches]
 
     @property
-    def _drawn(self) -> int:
-        """Places of a batch that are drawn; at least one is not."""
-        return min(round(self.balance * self.batch_studies), self.batch_studies - 1)
+    def drawn(self) -> int:
+        """Places of a batch that are drawn."""
+        return max(1, round(self.balance * self.batch_studies)) if self.balance else 0
 
     def _sizes(self) -> list[int]:
-        """Places of each batch that are not drawn; a last batch of less than half joins the one before."""
-        most = self.batch_studies - self._drawn
-        sizes = [min(most, len(self.patients) - start) for start in range(0, len(self.patients), most)]
-        if len(sizes) > 1 and sizes[-1] * 2 < most:
-            sizes[-2:] = [sizes[-2] + sizes[-1]]
-        return sizes
+        """Studies of each batch that are not drawn, equally many up to one."""
+        studies = len(self.patients)
+        batches = ceil(studies / (self.batch_studies - self.drawn))
+        return [(studies + batch) // batches for batch in range(batches)]
 
 
 def build_schedule(
@@ -108,14 +107,14 @@ def build_schedule(
         balance: See `Schedule`.
 
     Raises:
-        InputError: A batch would have no place, or the balance is no share.
+        InputError: A batch would have no place, or drawn ones alone, or the balance is no share.
     """
     if batch_studies < 1 or not 0 <= balance < 1:
         raise InputError(
             f"batch_studies={batch_studies}, balance={balance}: expected at least 1, and at least 0 and below 1"
         )
     studies = sorted(samples)
-    return Schedule(
+    schedule = Schedule(
         patients={study: samples[study][0].patient_id for study in studies},
         abnormal={study: tuple(s.anatomy for s in samples[study] if s.pairs_abnormal) for study in studies},
         batch_studies=batch_studies,
@@ -123,6 +122,12 @@ def build_schedule(
         seed=seed,
         balance=balance,
     )
+    if schedule.drawn >= batch_studies:
+        raise InputError(
+            f"batch_studies={batch_studies}, balance={balance}: every place of a batch would be drawn; raise "
+            "batch_studies or lower balance"
+        )
+    return schedule
 
 
 def spread_patients(patients: Mapping[str, str], sizes: Sequence[int], rng: np.random.Generator) -> list[list[str]]:

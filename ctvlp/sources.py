@@ -1,5 +1,6 @@
 """Where images come from: crops cut into tokens, or windows of whole volumes, read from the store a study at a time."""
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,11 @@ if TYPE_CHECKING:  # a loader's processes do without the model and what it impor
     from ctvlp.model import AnatomyCLIP
     from preprocess.store import Store
 
+logger = logging.getLogger(__name__)
+
 
 class TokenSource:
-    """Cuts crops into tokens with one of a few shifted grids, and keeps the result in memory if asked.
+    """Cuts crops into tokens with one of a few shifted grids, and keeps the result in memory while there is room.
 
     It holds no open file and not the model, so that it can be handed to other processes.
 
@@ -25,17 +28,19 @@ class TokenSource:
         model: Gives patches and caps.
         shifts: Number of grids: the first is not shifted, the others are shifted by fixed random voxels.
         seed: Of these shifts.
-        in_memory: Keep the tokens of every crop and grid; not done by a copy in another process.
+        memory_gb: GB of tokens to keep at most, on all grids of the crops that are read first; 0 keeps none, and so
+            does a copy in another process. What is drawn does not depend on it.
     """
 
-    def __init__(self, store: "Store", model: "AnatomyCLIP", *, shifts: int, seed: int, in_memory: bool) -> None:
-        self.store, self.tokenizer, self.shifts, self.in_memory = store, model.tokenizer, shifts, in_memory
+    def __init__(self, store: "Store", model: "AnatomyCLIP", *, shifts: int, seed: int, memory_gb: float) -> None:
+        self.store, self.tokenizer, self.shifts = store, model.tokenizer, shifts
         self._fractions = np.random.default_rng(seed).random((shifts, 3))
         self._fractions[0] = 0.0
         self._kept: dict[tuple[str, str, int], Tokens] = {}
+        self._free = round(memory_gb * 1e9)  # bytes
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_kept": {}, "in_memory": False}
+        return {**self.__dict__, "_kept": {}, "_free": 0}
 
     def tokens(self, sample: Sample, grid: int) -> Tokens:
         """Return the tokens of a sample's crop on grid number `grid`."""
@@ -50,13 +55,22 @@ class TokenSource:
             with self.store.open_study(samples[0].study_id) as study:
                 for sample, grid in missing:
                     crop = study.crop(sample.volume, sample.anatomy)
-                    for number in range(self.shifts) if self.in_memory else (grid,):
-                        shift = self._shift(sample.anatomy, number)
-                        cut = self.tokenizer.tokenize(crop, sample.anatomy, shift=shift)
-                        found[sample.study_id, sample.anatomy, number] = cut
-        if self.in_memory:
-            self._kept.update(found)
+                    for number in range(self.shifts) if self._free else (grid,):
+                        key, shift = (sample.study_id, sample.anatomy, number), self._shift(sample.anatomy, number)
+                        found[key] = self.tokenizer.tokenize(crop, sample.anatomy, shift=shift)
+                        self._keep(key, found[key])
         return [found[key] for key in keys]
+
+    def _keep(self, key: tuple[str, str, int], tokens: Tokens) -> None:
+        """Keep tokens while there is room; the first that do not fit end it."""
+        size = sum(value.nbytes for value in vars(tokens).values() if isinstance(value, np.ndarray))
+        if size <= self._free:
+            self._kept[key] = tokens
+            self._free -= size
+        elif self._free:
+            self._free = 0
+            crops = len({kept[:2] for kept in self._kept})
+            logger.info("memory_gb is full with tokens of %d crops; others are read from the store each time", crops)
 
     def draw(
         self, samples: Sequence[Sample], augmentation: AugmentationSettings, rng: np.random.Generator
@@ -96,9 +110,9 @@ class WindowSource:
 
 
 def build_source(
-    store: "Store", model: "AnatomyCLIP", *, shifts: int, seed: int, in_memory: bool
+    store: "Store", model: "AnatomyCLIP", *, shifts: int, seed: int, memory_gb: float
 ) -> TokenSource | WindowSource:
     """Build what a model's encoder reads from; see `TokenSource` for the arguments, of which windows need none."""
     if model.window is not None:
         return WindowSource(store, model.window)
-    return TokenSource(store, model, shifts=shifts, seed=seed, in_memory=in_memory)
+    return TokenSource(store, model, shifts=shifts, seed=seed, memory_gb=memory_gb)

@@ -24,11 +24,11 @@ def by_study(store: Any, vocabulary: Vocabulary = VOCABULARY, **options: Any) ->
     return samples
 
 
-def token_source(store: Any, *, shifts: int = 3, in_memory: bool = False, block: int = 4) -> TokenSource:
+def token_source(store: Any, *, shifts: int = 3, memory_gb: float = 0.0, block: int = 4) -> TokenSource:
     """Gives tokens of patches of 8 voxels."""
     tokenizer = Tokenizer(VOCABULARY.anatomies, dict.fromkeys(VOCABULARY.anatomies, 8), block, 48)
     model: Any = SimpleNamespace(tokenizer=tokenizer, window=None)
-    return TokenSource(store, model, shifts=shifts, seed=0, in_memory=in_memory)
+    return TokenSource(store, model, shifts=shifts, seed=0, memory_gb=memory_gb)
 
 
 def batch_of(store: Any, studies: Sequence[str] | None = None, *, text: str = "raw", **options: Any) -> Batch:

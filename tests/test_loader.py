@@ -22,6 +22,7 @@ from ctvlp.data import build_batch
 from ctvlp.loader import open_batches
 from ctvlp.packing import pack
 from ctvlp.sampling import build_schedule
+from ctvlp.settings import TrainingSettings
 from preprocess.errors import CtvlpError, StoreError
 from preprocess.store import Store, study_path
 
@@ -31,12 +32,12 @@ STARTS = ["fork", "forkserver", "spawn"]
 class Loading:
     """A small store with its schedule, and what builds its batches."""
 
-    def __init__(self, store, *, studies=4, epochs=1, block=4):
+    def __init__(self, store, *, studies=4, epochs=1, block=4, memory_gb=0.0):
         self.samples = by_study(store)
         self.schedule = build_schedule(self.samples, studies, epochs=epochs, seed=0)
         self.build = partial(
             build_batch,
-            source=token_source(store, block=block),
+            source=token_source(store, block=block, memory_gb=memory_gb),
             vocabulary=VOCABULARY,
             seed=0,
             augmentation=AugmentationSettings(),
@@ -239,12 +240,21 @@ def usage(processes):
     )
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_memory_and_file_handles_stay_flat_over_a_thousand_steps(tmp_path, workers):
+@pytest.mark.parametrize(
+    ("memory_gb", "options"),
+    [
+        (TrainingSettings().memory_gb, {}),
+        (0.001, {}),
+        (0.0, {"workers": 2, "start": "fork"}),
+        (0.0, {"workers": 2, "start": "forkserver"}),
+    ],
+    ids=["default", "memory soon full", "fork", "forkserver"],
+)
+def test_memory_and_file_handles_stay_flat_over_a_thousand_steps(tmp_path, memory_gb, options):
     write_screened_store(tmp_path, studies=20, train=20)
-    loading = Loading(Store(tmp_path), studies=1, epochs=50, block=1)
+    loading = Loading(Store(tmp_path), studies=1, epochs=50, block=1, memory_gb=memory_gb)
     parent, seen = psutil.Process(), []
-    with loading.open(workers=workers, start="fork") as batches:
+    with loading.open(**options) as batches:
         processes = [parent, *(psutil.Process(child.pid) for child in multiprocessing.active_children())]
         for wanted in (200, 1000):
             for _ in islice(batches, wanted - 200 if seen else wanted):

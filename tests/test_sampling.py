@@ -30,12 +30,14 @@ def invented_abnormal(count, rates, seed=0):
 
 @settings(max_examples=50, deadline=None)
 @given(count=st.integers(1, 60), size=st.integers(1, 20), seed=st.integers(0, 5), epoch=st.integers(0, 2))
-def test_an_epoch_holds_each_study_once_and_no_small_rest(count, size, seed, epoch):
+def test_an_epoch_holds_each_study_once_in_batches_that_are_equally_large(count, size, seed, epoch):
     schedule = schedule_of(count, size, seed=seed)
     batches = schedule.epoch(epoch)
     assert sorted(name for batch in batches for name in batch) == sorted(schedule.patients)
-    assert all(len(batch) == size for batch in batches[:-1])
-    assert len(batches) == 1 or size / 2 <= len(batches[-1]) < size * 1.5
+    assert len(batches) == -(-count // size)  # no more than it takes
+    sizes = [len(batch) for batch in batches]
+    assert max(sizes) <= size
+    assert max(sizes) - min(sizes) <= 1
     assert batches == schedule.epoch(epoch)
     assert len(schedule) == 3 * len(batches)
 
@@ -119,6 +121,21 @@ def test_drawn_places_give_every_anatomy_abnormal_samples(balance):
     assert any(missing)
 
 
+@settings(max_examples=50, deadline=None)
+@given(count=st.integers(1, 60), size=st.integers(2, 20), balance=st.floats(0.01, 0.5), seed=st.integers(0, 3))
+def test_a_batch_with_drawn_studies_is_no_larger_than_asked(count, size, balance, seed):
+    abnormal = invented_abnormal(count, [0.5, 0.3, 0.1, 0.02])
+    schedule = schedule_of(count, size, abnormal=abnormal, balance=balance, seed=seed)
+    assert max(len(batch) for batch in schedule.epoch(0)) <= size
+
+
+@pytest.mark.parametrize(("size", "balance"), [(4, 0.1), (2, 0.25), (16, 0.03)])
+def test_a_small_balance_draws_one_study(size, balance):
+    abnormal = {f"s{i:03d}": ("liver",) if i % 3 == 0 else () for i in range(60)}
+    batches = schedule_of(60, size, abnormal=abnormal, balance=balance).epoch(0)
+    assert sum(map(len, batches)) == 60 + len(batches)
+
+
 def test_places_go_to_the_anatomy_with_the_fewest_abnormal_samples():
     abnormal = invented_abnormal(200, [0.9, 0.05, 0.05, 0.05])
     batches = schedule_of(200, 16, abnormal=abnormal, balance=0.5).epoch(0)
@@ -161,4 +178,10 @@ def test_batches_that_cannot_be_are_refused(size, balance):
     with pytest.raises(
         InputError, match=rf"batch_studies={size}, balance={balance}: expected at least 1, and at least 0"
     ):
+        build_schedule(by_study(small_store(2)), size, epochs=1, seed=0, balance=balance)
+
+
+@pytest.mark.parametrize(("size", "balance"), [(1, 0.25), (4, 0.9)])
+def test_batches_of_drawn_studies_alone_are_refused(size, balance):
+    with pytest.raises(InputError, match=rf"batch_studies={size}, balance={balance}: every place .* would be drawn"):
         build_schedule(by_study(small_store(2)), size, epochs=1, seed=0, balance=balance)

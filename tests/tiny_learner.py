@@ -42,7 +42,7 @@ def samples_by_study(store) -> dict[str, list[Sample]]:
 
 def batch_for(learner, store, samples=None, *, step=0) -> Batch:
     """The batch of some studies, given with their samples, or of all."""
-    source = TokenSource(store, learner.model, shifts=2, seed=0, in_memory=False)
+    source = TokenSource(store, learner.model, shifts=2, seed=0, memory_gb=0.0)
     chosen = samples_by_study(store) if samples is None else samples
     settings = learner.settings
     return build_batch(
