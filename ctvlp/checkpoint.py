@@ -4,6 +4,7 @@ import json
 import logging
 import pickle
 import re
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -67,19 +68,28 @@ def write_checkpoint(folder: Path, step: int, state: State, *, keep: int = 2) ->
         keep: Checkpoints to keep.
     """
     path = folder / f"checkpoint-{step:08d}.pt"
-    with publishing(path) as stream:
-        torch.save({"schema": SCHEMA, **state}, stream)
+    _publish_state(path, state)
     for old in find_checkpoints(folder)[:-keep]:
-        old.unlink()
+        old.unlink(missing_ok=True)
     return path
 
 
 def write_best(folder: Path, state: State) -> Path:
     """Write `best.pt`, the checkpoint with the best validation, so that it is either the new one or the old one."""
     path = folder / BEST
-    with publishing(path) as stream:
-        torch.save({"schema": SCHEMA, **state}, stream)
+    _publish_state(path, state)
     return path
+
+
+def _publish_state(path: Path, state: State) -> None:
+    try:
+        with publishing(path) as stream:
+            torch.save({"schema": SCHEMA, **state}, stream)
+    except (OSError, RuntimeError) as error:
+        refused = error.__context__ if isinstance(error, RuntimeError) else error  # torch makes its own error of it
+        if isinstance(refused, OSError):
+            raise OSError(refused.errno, refused.strerror, str(path)) from error
+        raise
 
 
 def find_checkpoints(folder: Path) -> list[Path]:
@@ -91,13 +101,19 @@ def read_checkpoint(path: Path) -> State:
     """Read a checkpoint file.
 
     Raises:
-        InputError: It cannot be read, or is of an unknown schema.
+        InputError: It cannot be read, is damaged, or is of an unknown schema; an older one beside it is named.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch checks no sums
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} is damaged")
         state: State = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, pickle.UnpicklingError, EOFError, KeyError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: cannot be read as a checkpoint: {reason}") from error
+        older = [other for other in find_checkpoints(path.parent) if other < path]
+        advice = f"; remove it to go on from {older[-1].name}" if older else ""
+        raise InputError(f"{path}: cannot be read as a checkpoint: {reason}{advice}") from error
     if not isinstance(state, dict) or state.get("schema") not in _READABLE:
         raise InputError(f"{path}: expected a checkpoint of schema {SCHEMA}")
     return state

@@ -5,8 +5,9 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +23,8 @@ class Command:
 
     Attributes:
         summary: One line for `--help`.
-        literal: Keys whose values are paths or free text, taken as they are; all others are parsed by hydra.
+        literal: Keys whose values are paths or free text, taken as they are, those of a group with its name and a dot;
+            all others are parsed by hydra.
         target: `module:function`; the function takes the configuration as a dict and returns the exit status.
     """
 
@@ -69,7 +71,9 @@ COMMANDS = {
     "check": _command("check", "verify every crop's bytes and schema", "store"),
     "inspect": _command("inspect", "a page about the archive: refusals, distributions, outliers", "store out"),
     "train": _command(
-        "train", "contrastive pre-training per anatomy; resumes where it stopped", "store out vocabulary"
+        "train",
+        "contrastive pre-training per anatomy; resumes where it stopped",
+        "store out vocabulary text_cache model.text_encoder",
     ),
     "screen": _command(
         "screen",
@@ -94,12 +98,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with raise_on_sigterm():
             return _run(words)
+    except InputError as error:
+        return _complain(str(error)) if _speaks() else EXIT_INPUT
     except CtvlpError as error:
         return _complain(str(error))
     except OSError as error:
         return _complain(_describe(error))
     except KeyboardInterrupt as error:
-        print("ctvlp: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        if _speaks():
+            print("ctvlp: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED
 
 
@@ -166,11 +173,14 @@ def _compose(name: str, overrides: list[str], literal: dict[str, str]) -> dict[s
             config = compose(name, overrides)
         missing = sorted(OmegaConf.missing_keys(config) - set(literal))
         composed = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise InputError(f"{name}: {_explain(name, str(error))}") from error
     if missing:
         raise InputError(f"{name}: {missing[0]}= is required; see ctvlp {name} --help")
-    return {**composed, **literal}
+    for key, value in literal.items():
+        *groups, name = key.split(".")
+        reduce(dict.__getitem__, groups, composed)[name] = value
+    return composed
 
 
 def config_dir() -> Path:
@@ -184,6 +194,9 @@ def _explain(name: str, message: str) -> str:
     found = re.search(r"Could not override '([^']+)'", message) or re.search(r"Key '([^']+)' is not in struct", message)
     if found:
         return f"no key {found[1]!r}{_suggestion(found[1], _known_keys(name))}; see ctvlp {name} --help"
+    if found := re.search(r"Could not find '(\w+)/([^']+)'", message):
+        known = sorted(path.stem for path in (config_dir() / found[1]).glob("*.yaml"))
+        return f"no {found[1]} {found[2]!r}{_suggestion(found[2], known)}; known: {', '.join(known)}"
     return _first_line(message)
 
 
@@ -192,8 +205,19 @@ def _first_line(message: str) -> str:
 
 
 def _known_keys(name: str) -> list[str]:
-    text = (config_dir() / f"{name}.yaml").read_text(encoding="utf-8")
-    return sorted({*re.findall(r"^(\w+):", text, flags=re.MULTILINE), *COMMANDS[name].literal})
+    import yaml
+
+    values = yaml.safe_load((config_dir() / f"{name}.yaml").read_text(encoding="utf-8"))
+    groups = [key for entry in values.pop("defaults", []) if isinstance(entry, dict) for key in entry]
+    return [*groups, *_paths(values)]
+
+
+def _paths(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the keys of a configuration, those of a group with its name and a dot."""
+    for key, value in values.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _paths(value, f"{prefix}{key}.")
 
 
 def _suggestion(word: str, known: Sequence[str] | dict[str, Command]) -> str:
@@ -231,6 +255,11 @@ def _load(target: str) -> Callable[[dict[str, Any]], int]:
 def _describe(error: OSError) -> str:
     where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
     return f"{where}{error.strerror or error}"
+
+
+def _speaks() -> bool:
+    """Whether this process tells what all of a machine's processes meet alike, of those that `torchrun` started."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _complain(message: str) -> int:

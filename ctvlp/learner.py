@@ -94,6 +94,7 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
         self.optimizer.step()
+        self.model.keep_temperature()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         with torch.no_grad():
@@ -199,14 +200,24 @@ def blend(target: Mapping[str, Tensor], source: Mapping[str, Tensor], momentum: 
             value.copy_(source[name])
 
 
-def resumable_state(out: Path, settings: TrainingSettings, vocabulary: Vocabulary) -> State | None:
+def resumable_state(
+    out: Path, settings: TrainingSettings, vocabulary: Vocabulary, *, samples: str, total_steps: int
+) -> State | None:
     """Read the last checkpoint of a run that is to go on.
+
+    Args:
+        out: Folder of the run.
+        settings: Of the run.
+        vocabulary: Of the run.
+        samples: Digest of the training samples.
+        total_steps: Steps of the whole run.
 
     Returns:
         Its state, or None where there is no checkpoint yet.
 
     Raises:
-        InputError: The checkpoint was made with other settings, another vocabulary, or by an earlier version.
+        InputError: The checkpoint was made with other settings, another vocabulary, other samples, or by an earlier
+            version.
     """
     found = find_checkpoints(out)
     if not found:
@@ -216,7 +227,10 @@ def resumable_state(out: Path, settings: TrainingSettings, vocabulary: Vocabular
         raise InputError(
             f"{found[-1]}: an earlier version made it; it can screen, but not go on; choose another folder"
         )
-    before, now = json.loads(state["settings"]), json.loads(json.dumps(settings.decisive()))
+    before, now = (
+        _flat(values, "training.")
+        for values in (json.loads(state["settings"]), json.loads(json.dumps(settings.decisive())))
+    )
     for name in now:
         if before.get(name) != now[name]:
             raise InputError(
@@ -225,7 +239,19 @@ def resumable_state(out: Path, settings: TrainingSettings, vocabulary: Vocabular
             )
     if Vocabulary.model_validate_json(state["vocabulary"]).digest != vocabulary.digest:
         raise InputError(f"{found[-1]}: was made with another vocabulary than {vocabulary.name}; choose another folder")
+    if (state.get("samples"), state["total_steps"]) != (samples, total_steps):
+        raise InputError(
+            f"{found[-1]}: was made with other studies, reports or labels than the store now has; choose another folder"
+        )
     return state
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Return nested settings by their names on the command line."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
 
 
 def same_config(path: Path, state: State, wanted: ModelConfig) -> ModelConfig:

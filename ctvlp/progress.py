@@ -23,6 +23,8 @@ def progress_bar(title: str, unit: str) -> Iterator[Report]:
     with tqdm(desc=title, unit=unit, file=sys.stderr, mininterval=1.0, delay=1.0, dynamic_ncols=True) as bar:
 
         def report(done: int, total: int, further: int | str = "") -> None:
+            if bar.total is None:  # what an earlier call has done counts for no rate
+                bar.initial = bar.n = bar.last_print_n = max(0, done - 1)
             bar.total = total
             bar.update(done - bar.n)
             if isinstance(further, int):

@@ -1,6 +1,7 @@
 """The processes of one run, its ranks: which one this is, and the few things that they tell each other."""
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -113,6 +114,8 @@ def join_ranks(device: str) -> tuple[Ranks, torch.device]:
     Raises:
         InputError: There is no such device.
     """
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise InputError(f"device={device}: should be cpu, cuda, or one GPU such as cuda:1")
     wanted = torch.device(device)
     if wanted.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device={device}: torch finds no CUDA device here; see ctvlp doctor")

@@ -1,23 +1,25 @@
 """The log of a run: one JSON line a step, and the same figures for TensorBoard or W&B where asked for."""
 
+import importlib
 import importlib.util
 import json
 import math
 import resource
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import IO
 
 import torch
-from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
 
 from ctvlp.settings import Tracker
 from preprocess.errors import InputError
 from preprocess.publish import publish
 
 Figures = Mapping[str, float | int]
+Show = Callable[[int, Figures], None]
 
 _PACKAGES = {"tensorboard": "ctvlp[tensorboard]", "wandb": "wandb"}
 
@@ -27,11 +29,11 @@ class RunLog:
 
     Args:
         stream: Of `log.jsonl`; None on a rank that writes nothing.
-        tracker: What shows them, or None.
+        show: What shows those of a step elsewhere, or None.
     """
 
-    def __init__(self, stream: IO[str] | None, tracker: GeneralTracker | None) -> None:
-        self._stream, self._tracker = stream, tracker
+    def __init__(self, stream: IO[str] | None, show: Show | None) -> None:
+        self._stream, self._show = stream, show
 
     def write(self, step: int, figures: Figures) -> None:
         """Write the figures of a step, from 1; those that are no finite number are left out."""
@@ -39,8 +41,8 @@ class RunLog:
         if self._stream is not None:
             self._stream.write(json.dumps({"step": step, **finite}) + "\n")
             self._stream.flush()
-        if self._tracker is not None:
-            self._tracker.log(finite, step=step)
+        if self._show is not None:
+            self._show(step, finite)
 
 
 @contextmanager
@@ -63,13 +65,8 @@ def open_log(out: Path, step: int, tracker: Tracker | None, *, writes: bool = Tr
         return
     path = out / "log.jsonl"
     _drop_lines(path, step)
-    shown = None if tracker is None else _start_tracker(tracker, out, step)
-    try:
-        with path.open("a", encoding="utf-8") as stream:
-            yield RunLog(stream, shown)
-    finally:
-        if shown is not None:
-            shown.finish()
+    with path.open("a", encoding="utf-8") as stream, _open_tracker(tracker, out, step) as show:
+        yield RunLog(stream, show)
 
 
 def memory_figures(device: torch.device) -> dict[str, float]:
@@ -82,18 +79,36 @@ def memory_figures(device: torch.device) -> dict[str, float]:
 
 
 def _drop_lines(path: Path, step: int) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-    done = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    """Keep the lines of steps until `step`, up to the first that is not whole."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    done = list(takewhile(lambda line: 0 < _step_of(line) <= step, lines))
     if len(done) < len(lines):
-        publish(path, "".join(done).encode())
+        publish(path, b"".join(done))
 
 
-def _start_tracker(tracker: Tracker, out: Path, step: int) -> GeneralTracker:
-    """Start a tracker that writes below `out` and connects to nothing."""
-    started: GeneralTracker
-    if tracker == "tensorboard":
-        started = TensorBoardTracker("tensorboard", out, purge_step=step + 1)
+def _step_of(line: bytes) -> int:
+    """Return the step of a line of the log; 0 where the line is not whole, as a power cut leaves it."""
+    try:
+        return int(json.loads(line)["step"]) if line.endswith(b"\n") else 0
+    except ValueError:
+        return 0
+
+
+@contextmanager
+def _open_tracker(tracker: Tracker | None, out: Path, step: int) -> Iterator[Show | None]:
+    """Give what shows figures in a tracker that writes below `out` and connects to nothing, until the block ends."""
+    if tracker is None:
+        yield None
+    elif tracker == "tensorboard":
+        from torch.utils.tensorboard import SummaryWriter  # not always installed
+
+        with SummaryWriter(str(out / "tensorboard"), purge_step=step + 1) as writer:
+
+            def show(number: int, figures: Figures) -> None:
+                for name, value in figures.items():
+                    writer.add_scalar(name, value, number)
+
+            yield show
     else:
-        started = WandBTracker(out.name, dir=str(out), mode="offline")
-    started.start()
-    return started
+        with importlib.import_module("wandb").init(project=out.name, dir=str(out), mode="offline") as run:
+            yield lambda number, figures: run.log(figures, step=number)

@@ -1,15 +1,19 @@
 """Checkpoints: whole or absent, two kept, loadable for screening, refused in one clear line."""
 
 import itertools
+import resource
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from small_store import ball_crop, small_vocabulary
+from tiny_learner import differences
 from tiny_text import write_tiny_encoder
 
 from ctvlp.batches import build_image_batch
-from ctvlp.checkpoint import find_checkpoints, load_run, read_checkpoint, write_checkpoint
+from ctvlp.checkpoint import find_checkpoints, load_run, read_checkpoint, write_best, write_checkpoint
 from ctvlp.learner import build_learner
 from ctvlp.model import build_config
 from ctvlp.settings import TrainingSettings
@@ -64,18 +68,27 @@ def test_the_last_two_are_kept_and_the_latest_is_loaded(tmp_path, encoder):
     assert load_run(find_checkpoints(tmp_path)[0]).step == 10
 
 
-def test_a_write_that_fails_leaves_the_older_checkpoints_and_no_new_one(tmp_path, encoder, monkeypatch):
-    learner = build(encoder)
-    state = learner.state(VOCABULARY, epoch=1)
-    write_checkpoint(tmp_path, 1, state)
+@contextmanager
+def room_for(size):
+    """The system refuses to write more than so many bytes of a file, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-    def full(values, file):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_checkpoint(tmp_path, 2, state)
+@pytest.mark.parametrize("part", [0.01, 0.5, 0.999])
+def test_a_write_that_fails_leaves_the_older_checkpoints_and_no_new_one(tmp_path, encoder, part):
+    state = build(encoder).state(VOCABULARY, epoch=1)
+    size = write_checkpoint(tmp_path, 1, state).stat().st_size
+    with room_for(int(part * size)):
+        for write in (lambda: write_checkpoint(tmp_path, 2, state), lambda: write_best(tmp_path, state)):
+            with pytest.raises(OSError, match="File too large") as caught:
+                write()
+            assert Path(caught.value.filename).parent == tmp_path
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000001.pt"]
     assert [path.name for path in find_checkpoints(tmp_path)] == ["checkpoint-00000001.pt"]
     assert load_run(tmp_path).step == 0
 
@@ -99,6 +112,27 @@ def test_what_is_no_checkpoint_is_refused_by_name(tmp_path, content):
     with pytest.raises(
         InputError, match=r"checkpoint-00000001\.pt: (cannot be read as a checkpoint|expected a checkpoint)"
     ):
+        load_run(tmp_path)
+
+
+def test_damage_is_noticed_wherever_it_is(tmp_path, encoder):
+    path = write_checkpoint(tmp_path, 1, build(encoder).state(VOCABULARY, epoch=1))
+    whole, content = read_checkpoint(path), path.read_bytes()
+    unnoticed = []
+    for place in range(7, len(content), len(content) // 60):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        with suppress(InputError):
+            unnoticed.append(read_checkpoint(path))
+    assert len(unnoticed) < 20
+    assert all(differences(state, whole) == [] for state in unnoticed)  # in bytes that mean nothing
+
+
+def test_a_damaged_checkpoint_is_refused_with_the_name_of_the_older_one(tmp_path, encoder):
+    state = build(encoder).state(VOCABULARY, epoch=1)
+    write_checkpoint(tmp_path, 3, state)
+    path = write_checkpoint(tmp_path, 5, state)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"00005\.pt: cannot be .*; remove it to go on from checkpoint-00000003\.pt$"):
         load_run(tmp_path)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ctvlp import progress
 from ctvlp.cli import COMMANDS, compose_config, config_dir, main
 from preprocess.errors import InputError
 
@@ -24,7 +25,7 @@ def test_every_command_shows_its_keys(name, capsys):
 def test_literal_keys_stand_in_the_configuration(name):
     text = (config_dir() / f"{name}.yaml").read_text(encoding="utf-8")
     keys = {line.split(":")[0].strip('"') for line in text.splitlines() if line and line[0] not in "# -"}
-    assert COMMANDS[name].literal <= keys
+    assert {key.partition(".")[0] for key in COMMANDS[name].literal} <= keys
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,23 @@ def test_literal_keys_stand_in_the_configuration(name):
     [
         pytest.param(["simulat", "out=x"], "no command 'simulat' (did you mean 'simulate'?)", id="command"),
         pytest.param(["simulate", "out=x", "studie=3"], "no key 'studie' (did you mean 'studies'?)", id="key"),
+        pytest.param(
+            ["train", "store=s", "out=x", "training.lerning_rate=1"],
+            "(did you mean 'training.learning_rate'?)",
+            id="key-in-a-group",
+        ),
+        pytest.param(
+            ["train", "store=s", "out=x", "learning_rate=1"],
+            "no key 'learning_rate' (did you mean 'training.learning_rate'?)",
+            id="group-forgotten",
+        ),
+        pytest.param(["train", "experimen=clip"], "(did you mean 'experiment'?)", id="experiment-key"),
+        pytest.param(
+            ["train", "store=s", "out=x", "experiment=cilp"],
+            "no experiment 'cilp' (did you mean 'clip'?); known: clip, fvlm, unlabelled",
+            id="experiment",
+        ),
+        pytest.param(["train", "store=s", "out=x", "experiment=null"], "NoneType", id="no-experiment"),
         pytest.param(["simulate"], "out= is required", id="missing"),
         pytest.param(["simulate", "out"], "'out' is not key=value", id="no-equals"),
         pytest.param(["simulate", "out=x", "studies=[1"], "studies=[1", id="broken-value"),
@@ -53,6 +71,33 @@ def test_wrong_words_give_one_line_and_status_2(words, message, capsys, tmp_path
 )
 def test_paths_are_taken_literally(value):
     assert compose_config("check", [f"store={value}"])["store"] == value
+    words = ["store=s", "out=x", f"text_cache={value}", f"model.text_encoder={value}", "model.depth=3"]
+    config = compose_config("train", words)
+    assert (config["text_cache"], config["model"]["text_encoder"], config["model"]["depth"]) == (value, value, 3)
+
+
+def test_of_a_machines_processes_one_tells_what_all_meet(capsys, monkeypatch):
+    told = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert main(["train", "out=x"]) == 2
+        told.append(capsys.readouterr().err)
+    assert told == ["ctvlp: train: store= is required; see ctvlp train --help\n", ""]
+
+
+def test_a_bar_counts_no_rate_for_what_was_done_before(monkeypatch):
+    bars = []
+
+    class Bar(progress.tqdm):
+        def __init__(self, **options):
+            super().__init__(**options)
+            bars.append(self)
+
+    monkeypatch.setattr(progress, "tqdm", Bar)
+    with progress.progress_bar("train", "step") as report:
+        report(26, 40)
+        report(27, 40)
+        assert (bars[0].n - bars[0].initial, bars[0].total) == (2, 40)
 
 
 def test_values_of_other_keys_are_typed():

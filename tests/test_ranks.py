@@ -110,6 +110,11 @@ def test_one_process_sends_nothing():
     assert join_ranks("cpu") == (ALONE, torch.device("cpu"))
 
 
+def test_a_device_of_no_kind_is_refused():
+    with pytest.raises(InputError, match="device=gpu: should be cpu, cuda"):
+        join_ranks("gpu")
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
 def test_a_gpu_that_is_not_there_is_refused():
     with pytest.raises(InputError, match="device=cuda: torch finds no CUDA device"):

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 
@@ -23,7 +24,11 @@ def test_a_line_holds_the_figures_that_are_finite_numbers(tmp_path):
     assert lines_of(tmp_path) == [{"step": 1, "loss": 0.5, "epoch": 0}]
 
 
-@pytest.mark.parametrize("rest", ["", '{"step": 4, "lo'], ids=["whole lines", "half a line"])
+@pytest.mark.parametrize(
+    "rest",
+    ["", '{"step": 4, "lo', "\0" * 40 + "\n"],
+    ids=["whole lines", "half a line", "a line that never reached the disk"],
+)
 def test_a_run_that_goes_on_drops_what_no_checkpoint_holds(tmp_path, rest):
     with open_log(tmp_path, 0, None) as log:
         for step in (1, 2, 3):
@@ -33,6 +38,14 @@ def test_a_run_that_goes_on_drops_what_no_checkpoint_holds(tmp_path, rest):
     with open_log(tmp_path, 2, None) as log:
         log.write(3, {"loss": 9.0})
     assert [(line["step"], line["loss"]) for line in lines_of(tmp_path)] == [(1, 1.0), (2, 2.0), (3, 9.0)]
+
+
+def test_from_the_first_line_on_that_is_not_whole_all_are_dropped(tmp_path):
+    lines = [f'{{"step": {step}}}\n' for step in (1, 2, 3, 4)]
+    (tmp_path / "log.jsonl").write_text("".join([*lines[:2], "\0" * 11 + "\n", lines[3]]))
+    with open_log(tmp_path, 4, None) as log:
+        log.write(5, {})
+    assert [line["step"] for line in lines_of(tmp_path)] == [1, 2, 5]
 
 
 def test_a_rank_that_does_not_write_leaves_the_folder_alone(tmp_path):
@@ -58,10 +71,16 @@ def test_tensorboard_shows_the_figures_once_after_a_run_went_on(tmp_path):
 
 def test_wandb_is_started_offline_in_the_folder_of_the_run(tmp_path, monkeypatch):
     asked, shown = [], []
-    run = SimpleNamespace(log=lambda values, step: shown.append((step, values)), finish=lambda: shown.append("end"))
+
+    @contextmanager
+    def init(**options):
+        asked.append(options)
+        yield SimpleNamespace(log=lambda values, step: shown.append((step, values)))
+        shown.append("end")
+
     module = ModuleType("wandb")
     module.__spec__ = ModuleSpec("wandb", None)
-    module.init = lambda **options: (asked.append(options), run)[1]
+    module.init = init
     monkeypatch.setitem(sys.modules, "wandb", module)
     with open_log(tmp_path, 0, "wandb") as log:
         log.write(1, {"loss": 0.5})

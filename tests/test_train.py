@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from multiprocessing import active_children
 from pathlib import Path
 
 import pandas as pd
@@ -21,12 +23,15 @@ from tiny_text import write_tiny_encoder
 from ctvlp import step as step_module
 from ctvlp import train as train_module
 from ctvlp.batches import build_image_batch
-from ctvlp.checkpoint import find_checkpoints, load_run, read_checkpoint
+from ctvlp.checkpoint import BEST, find_checkpoints, load_run, read_checkpoint
 from ctvlp.model import build_config
+from ctvlp.ranks import ALONE
+from ctvlp.run_folder import LOCK, open_run
 from ctvlp.samples import read_samples
-from ctvlp.settings import TrainingSettings
+from ctvlp.settings import PairingSettings, TrainingSettings
 from ctvlp.train import train
 from preprocess.errors import CtvlpError, InputError
+from preprocess.signals import Terminated, raise_on_sigterm
 
 VOCABULARY = small_vocabulary()
 QUICK = TrainingSettings(epochs=4, batch_studies=4, learning_rate=2e-3, checkpoint_epochs=1, shifts=2, seed=3)
@@ -80,11 +85,115 @@ def test_a_run_that_was_interrupted_ends_with_the_same_weights(tmp_path, config,
     assert [step for step, _ in steps[0]] == list(range(1, len(steps[0]) + 1))
 
 
+def test_a_checkpoint_within_an_epoch_is_gone_on_from_to_the_same_weights(tmp_path, config):
+    straight = read_checkpoint(run(tmp_path / "straight", config))
+    timed = replace(QUICK, checkpoint_minutes=1e-6)
+    with pytest.raises(Interrupt):
+        run(tmp_path / "broken", config, timed, progress=interrupt_at(5))  # the second step of three
+    state = read_checkpoint(find_checkpoints(tmp_path / "broken")[-1])
+    assert (state["step"], state["epoch"]) == (5, 1)
+    resumed = read_checkpoint(run(tmp_path / "broken", config))
+    del straight["settings"], resumed["settings"]
+    assert differences(straight, resumed) == []
+    assert len(find_checkpoints(tmp_path / "broken")) == 2
+
+
+def signal_at(step, number, *, times=1):
+    """Sends a signal to this process and to those that build its batches, as a terminal or a cluster does."""
+
+    def progress(done, total, line):
+        if done == step:
+            processes = [str(process.pid) for process in (psutil.Process(), *active_children())]
+            for _ in range(times):
+                subprocess.run(["kill", f"-{number:d}", *processes], check=True)
+
+    return progress
+
+
+@pytest.mark.parametrize(
+    ("number", "stopped", "workers"),
+    [(signal.SIGINT, KeyboardInterrupt, 0), (signal.SIGTERM, Terminated, 1)],
+    ids=["SIGINT", "SIGTERM, loader process"],
+)
+def test_a_run_that_is_asked_to_end_does_so_after_its_step_and_loses_nothing(
+    tmp_path, config, number, stopped, workers
+):
+    straight = read_checkpoint(run(tmp_path / "straight", config))
+    settings = replace(QUICK, loader_workers=workers, loader_start="fork")
+    with raise_on_sigterm(), pytest.raises(stopped):
+        run(tmp_path / "broken", config, settings, progress=signal_at(1, number))
+    assert [path.stem[-1] for path in find_checkpoints(tmp_path / "broken")] == ["2"]
+    assert len((tmp_path / "broken" / "log.jsonl").read_text().splitlines()) == 2
+    resumed = read_checkpoint(run(tmp_path / "broken", config))
+    assert differences(straight, resumed) == []
+
+
+def test_a_run_that_is_asked_twice_to_end_does_so_at_once(tmp_path, config):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, config, progress=signal_at(1, signal.SIGINT, times=2))
+    assert find_checkpoints(tmp_path) == []
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_a_folder_in_which_another_run_works_is_refused_until_that_has_ended(tmp_path, config):
+    with open_run(tmp_path, ALONE), pytest.raises(InputError, match=rf"process {os.getpid()} on \S+ trains here"):
+        run(tmp_path, config, replace(QUICK, epochs=1))
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK]
+    run(tmp_path, config, replace(QUICK, epochs=1))
+
+
+def test_what_a_run_left_that_was_killed_before_its_first_checkpoint_is_no_part_of_the_next_one(tmp_path, config):
+    with pytest.raises(Interrupt):
+        run(tmp_path, config, progress=interrupt_at(1))
+    (tmp_path / BEST).write_bytes(b"of other weights")
+    run(tmp_path, config, replace(QUICK, epochs=1, seed=5), small_store(4))
+    assert not (tmp_path / BEST).exists()
+    assert pd.read_parquet(tmp_path / "split.parquet")["used"].sum() == 4
+
+
+def other_text(store):
+    store.texts[0]["text"] = "Steatosis."
+
+
+def other_label(store):
+    store.labels[0][FINDINGS[0]] = 1 - store.labels[0][FINDINGS[0]]
+
+
+def other_patient(store):
+    for row in store.rows[:2]:
+        row["patient_id"] = "p999"
+
+
+def other_split(store):
+    for row in store.rows[:2]:
+        row["split"] = "test"
+
+
+@pytest.mark.parametrize("change", [other_text, other_label, other_patient, other_split])
+def test_a_run_goes_on_with_its_own_studies_alone_and_remembers_them(tmp_path, config, change):
+    short = replace(QUICK, epochs=1)
+    run(tmp_path, config, short)
+    split = (tmp_path / "split.parquet").read_bytes()
+    store = small_store(10)
+    change(store)
+    with pytest.raises(InputError, match="was made with other studies, reports or labels than the store now has"):
+        run(tmp_path, config, short, store)
+    assert (tmp_path / "split.parquet").read_bytes() == split
+
+
+def test_a_run_that_goes_on_leaves_its_table_of_studies_as_it_was(tmp_path, config):
+    run(tmp_path, config, replace(QUICK, epochs=1))
+    split = (tmp_path / "split.parquet").read_bytes()
+    run(tmp_path, config, replace(QUICK, epochs=1), small_store(10, test=2))  # more studies, none to train on
+    assert (tmp_path / "split.parquet").read_bytes() == split
+
+
 def test_two_checkpoints_are_kept_and_nothing_half_written(tmp_path, config):
     run(tmp_path, config)
     names = sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith("text_"))
     assert len(find_checkpoints(tmp_path)) == 2
-    assert names == sorted([path.name for path in find_checkpoints(tmp_path)] + ["log.jsonl", "split.parquet"])
+    assert names == sorted([path.name for path in find_checkpoints(tmp_path)] + ["log.jsonl", LOCK, "split.parquet"])
 
 
 def test_a_finished_run_does_nothing_more(tmp_path, config):
@@ -98,14 +207,18 @@ def test_a_finished_run_does_nothing_more(tmp_path, config):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"settings": replace(QUICK, seed=4)}, "was made with seed=3, asked for is seed=4"),
+        ({"settings": replace(QUICK, seed=4)}, "was made with training.seed=3, asked for is training.seed=4"),
         (
             {"settings": replace(QUICK, shuffle_reports=True)},
-            "shuffle_reports=False, asked for is shuffle_reports=True",
+            "shuffle_reports=False, asked for is training.shuffle_reports=True",
+        ),
+        (
+            {"settings": replace(QUICK, pairing=PairingSettings(self_weight=0.25))},
+            r"with training\.pairing\.self_weight=0\.5, asked for is training\.pairing\.self_weight=0\.25; go on",
         ),
         ({"model": {"depth": 2}}, "was made with a model of depth=1, asked for is depth=2"),
     ],
-    ids=["seed", "control", "model"],
+    ids=["seed", "control", "pairing", "model"],
 )
 def test_a_folder_of_another_run_is_refused(tmp_path, config, change, message):
     short = replace(QUICK, epochs=1)
@@ -118,7 +231,14 @@ def test_a_folder_of_another_run_is_refused(tmp_path, config, change, message):
 def test_what_does_not_change_the_weights_may_change_when_a_run_goes_on(tmp_path, config):
     run(tmp_path, config, replace(QUICK, epochs=1))
     later = replace(
-        QUICK, epochs=1, threads=1, chunk_crops=3, loader_workers=2, validate_epochs=0, tracker="tensorboard"
+        QUICK,
+        epochs=1,
+        threads=1,
+        chunk_crops=3,
+        loader_workers=2,
+        validate_epochs=0,
+        checkpoint_minutes=0,
+        tracker="tensorboard",
     )
     assert run(tmp_path, config, later) == find_checkpoints(tmp_path)[-1]
 
@@ -144,10 +264,12 @@ def test_the_log_tells_of_each_step(tmp_path, config):
         assert line["samples_per_second"] == pytest.approx(line["samples"] / line["seconds"])
         assert line["peak_memory_mib"] > 50
         assert 0 < line["learning_rate"] <= 2e-3
-    first = [line for number, line in enumerate(lines) if number == 0 or line["epoch"] != lines[number - 1]["epoch"]]
-    assert len(first) == 4
+    ends = [
+        line for line, following in zip(lines, [*lines[1:], {}], strict=True) if line["epoch"] != following.get("epoch")
+    ]
+    assert len(ends) == 4
     told = [line for line in lines if "self_share" in line]
-    assert told == first
+    assert told == ends
     for line in told:
         assert line["self_share"] + line["findings_share"] + line["peer_share"] == pytest.approx(1)
 
@@ -183,6 +305,14 @@ def test_the_control_trains_on_other_studies_reports(tmp_path, config, monkeypat
     own = {(s.study_id, s.anatomy): s.labels.tolist() for s in read_samples(store, VOCABULARY)}
     assert given.keys() == own.keys()
     assert given != own
+
+
+def test_balance_draws_studies_beside_those_whose_turn_it_is(tmp_path, config, monkeypatch):
+    seen = spy_on_batches(monkeypatch)
+    run(tmp_path, config, replace(QUICK, epochs=1, balance=0.25), small_store(12))
+    assert [len(studies) for studies, _ in seen] == [4] * 4  # of which three have their turn
+    for studies, _ in seen:
+        assert any(sample.pairs_abnormal for mine in studies.values() for sample in mine)
 
 
 def test_mixed_texts_are_trained_on_in_both_wordings(tmp_path, config, monkeypatch):
@@ -260,6 +390,27 @@ def test_torchrun_trains_from_the_command_line(tmp_path, config):
     assert [line["studies"] for line in lines] == [3] * 4
     assert len(find_checkpoints(tmp_path / "run")) == 2
     assert load_run(tmp_path / "run").step == 4
+
+
+@pytest.mark.slow
+def test_torchrun_that_is_asked_to_end_leaves_a_checkpoint_from_which_the_same_command_goes_on(tmp_path, config):
+    words = [*command_line(tmp_path, config, 20), "training.checkpoint_epochs=20", "training.loader_workers=1"]
+    command = ["-m", "ctvlp.cli", "train", *words]
+    assert torchrun(*command, f"out={tmp_path / 'straight'}").returncode == 0
+    command = [*command, f"out={tmp_path / 'broken'}"]
+    broken, log = torchrun(*command, start=True), tmp_path / "broken" / "log.jsonl"
+    while not log.is_file() or not log.read_text():
+        assert broken.poll() is None
+        time.sleep(0.01)
+    broken.terminate()
+    assert broken.wait(timeout=300) != 0
+    kept = [int(path.stem[-8:]) for path in find_checkpoints(tmp_path / "broken")]
+    assert len(kept) == 1
+    assert 0 < kept[0] < 40
+    assert len(log.read_text().splitlines()) == kept[0]
+    assert torchrun(*command).returncode == 0
+    straight, resumed = (read_checkpoint(find_checkpoints(tmp_path / name)[-1]) for name in ("straight", "broken"))
+    assert differences(straight, resumed) == []
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from tiny_learner import SETTINGS, tiny_config
 from tiny_text import write_tiny_encoder
 
 from ctvlp import train as train_module
+from ctvlp import validation
 from ctvlp.checkpoint import BEST, find_checkpoints, load_run, read_checkpoint
 from ctvlp.learner import build_learner
 from ctvlp.metrics import auroc
@@ -19,7 +20,8 @@ from ctvlp.ranks import ALONE
 from ctvlp.scoring import score_store
 from ctvlp.train import train
 from ctvlp.validation import validate
-from preprocess.store import Store
+from preprocess.errors import StoreError
+from preprocess.store import Store, study_path
 
 QUICK = replace(SETTINGS, epochs=3, batch_studies=4, checkpoint_epochs=2, shifts=1, average=0.9)
 
@@ -75,6 +77,9 @@ def test_the_figure_is_that_of_screening_with_the_averaged_weights_and_nothing_i
     assert figures["val_auroc"] == pytest.approx(mean_auroc(store, learner.model))
     assert figures["val_auroc"] != pytest.approx(plain)
     assert 0 <= figures["val_within"] <= 1
+    labels = store.table("labels").set_index("study_id")
+    assert figures["val_studies"] == 12
+    assert 0 < figures["val_findings"] <= len(labels.columns) - 1
 
 
 def test_each_epoch_is_validated_and_the_best_weights_are_kept(store, encoder, tmp_path):
@@ -117,8 +122,15 @@ def test_a_run_that_goes_on_remembers_its_best(store, encoder, tmp_path, monkeyp
     assert read_checkpoint(find_checkpoints(tmp_path)[-1])["best"] == {"step": 2, "value": 0.9}
 
 
-@pytest.mark.parametrize("missing", ["studies", "positives"])
-def test_nothing_is_told_where_nothing_can_be_judged(store, encoder, missing, monkeypatch):
+@pytest.mark.parametrize(
+    ("missing", "reasons"),
+    [
+        ("studies", []),
+        ("positives", ["split 'val' is not judged: no finding has both a positive and a negative study"]),
+    ],
+)
+def test_where_nothing_can_be_judged_the_reason_is_told_once(store, encoder, missing, reasons, monkeypatch, caplog):
+    validation._warn_once.cache_clear()
     learner = build_learner(tiny_config(encoder), VOCABULARY, QUICK, total_steps=10)
     if missing == "studies":
         monkeypatch.setattr(store, "manifest", lambda: Store.manifest(store))
@@ -126,4 +138,17 @@ def test_nothing_is_told_where_nothing_can_be_judged(store, encoder, missing, mo
         table = Store.table(store, "labels")
         calm = table.assign(**dict.fromkeys(table.columns[2:], pd.array([0] * len(table), dtype="Int8")))
         monkeypatch.setattr(store, "table", lambda name: calm if name == "labels" else Store.table(store, name))
-    assert validate(store, learner, VOCABULARY, ALONE) == {}
+    for _ in range(2):
+        assert validate(store, learner, VOCABULARY, ALONE) == {}
+    assert caplog.messages == reasons
+
+
+def test_a_damaged_study_stops_the_run_and_is_named(encoder, tmp_path):
+    write_screened_store(tmp_path / "store", studies=6, train=4)
+    for study in ("004abc", "005abc"):
+        path = study_path(tmp_path / "store", study)
+        data = bytearray(path.read_bytes())
+        data[len(data) // 3 : len(data) // 3 + 400] = bytes(400)
+        path.write_bytes(data)
+    with pytest.raises(StoreError, match=r"split 'val': .*004abc"):
+        run(ValidatedStore(tmp_path / "store"), tmp_path / "run", encoder)
