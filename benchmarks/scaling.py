@@ -10,14 +10,16 @@ text encoder is frozen, as by default, and its features are known.
   chunked    the same with gradient caching, see `chunk_crops`
   anatomies  16 studies
   crop       voxels along an edge of a crop, patches of 8 voxels, 16 studies of 5 anatomies, at most 512 tokens
+  ways       the step as it is, with `checkpoint_blocks`, and with `compile`; the compiler's time is the first step's
   ranks      one process with one thread and with two, and two processes with one thread each (gloo, or NCCL between
-             GPUs), with the same studies: also the difference of the first steps' losses
+             GPUs), also with the weights in parts, with the same studies
+The last two also tell by how much the first step's loss differs.
 """
 
 import argparse
 import multiprocessing
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
@@ -27,7 +29,7 @@ import torch
 from benchmarks.step_point import Measured, Point, measure_here
 from benchmarks.step_profile import CLOCKS
 
-SERIES = ("batch", "chunked", "anatomies", "crop", "ranks")
+SERIES = ("batch", "chunked", "anatomies", "crop", "ways", "ranks")
 
 
 def measure(point: Point) -> Measured:
@@ -67,25 +69,39 @@ def print_series(name: str, points: Sequence[Point], size_of: Callable[[Point], 
         print(f"{name}: {what} grow with exponent {fit_exponent(sizes, values):.2f}, at the end {last:.2f}")
 
 
-def print_ranks(point: Point) -> None:
-    """Measure and print one process against two with the same studies."""
+def print_ways(name: str, ways: Mapping[str, Point]) -> None:
+    """Measure and print points that take the same step in different ways."""
+    first = None
+    for way, point in ways.items():
+        one = measure(point)
+        first = first or one
+        print(
+            f"{name}, {way}: {one.seconds:.3f} s, {one.mib:.0f} MiB a process, {first.seconds / one.seconds:.2f} times "
+            f"as fast as the first, loss off by {abs(one.loss - first.loss):.1e}",
+            flush=True,
+        )
+
+
+def ways_of(point: Point) -> dict[str, Point]:
+    """Ways of computing a step in one process."""
+    return {
+        "as it is": point,
+        "checkpoint_blocks": replace(point, checkpoint=True),
+        "compile": replace(point, compiled=True),
+    }
+
+
+def ranks_of(point: Point) -> dict[str, Point]:
+    """One process against two with the same studies; nothing where there is but one GPU."""
     if point.device.startswith("cuda") and torch.cuda.device_count() < 2:
         print("ranks: left out, two processes need two GPUs")
-        return
-    ways = {
+        return {}
+    return {
         "1 process, 1 thread": replace(point, threads=1),
         "1 process, 2 threads": replace(point, threads=2),
         "2 processes, 1 thread each": replace(point, threads=1, ranks=2),
+        "2 processes, 1 thread each, sharded": replace(point, threads=1, ranks=2, sharded=True),
     }
-    alone = None
-    for name, way in ways.items():
-        one = measure(way)
-        alone = alone or one
-        print(
-            f"ranks, {name}: {one.seconds:.3f} s, {one.mib:.0f} MiB a process, {alone.seconds / one.seconds:.2f} times "
-            f"as fast as the first, loss off by {abs(one.loss - alone.loss):.1e}",
-            flush=True,
-        )
 
 
 def main() -> None:
@@ -112,8 +128,10 @@ def main() -> None:
     if "crop" in wanted:
         edges = [replace(point, anatomies=5, edge=edge, patch=8) for edge in (24, 36, 48, 64)]
         print_series("crop", edges, lambda one: one.edge)
+    if "ways" in wanted:
+        print_ways("ways", ways_of(point))
     if "ranks" in wanted:
-        print_ranks(point)
+        print_ways("ranks", ranks_of(point))
 
 
 if __name__ == "__main__":

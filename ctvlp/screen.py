@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,14 +149,21 @@ def describe_run(run: "Run") -> dict[str, Any]:
         "vocabulary_digest": run.vocabulary.digest,
         "prompts_digest": prompts_digest(screening_prompts(run.vocabulary)),
         "text_encoder_digest": run.model.text.digest,
-        "labels_used": bool(run.settings.get("alignment_weight", 0) > 0),
+        "labels_used": _labels_used(run.settings),
         "steps": run.step,
     }
 
 
+def _labels_used(settings: Mapping[str, Any]) -> bool:
+    """Whether what training learned depends on the labels read in reports: by the alignment, or by the targets."""
+    pairing = settings["pairing"]
+    by_targets = settings["contrastive_weight"] > 0 and pairing["mode"] == "disease" and pairing["use_findings"]
+    return bool(settings["alignment_weight"] > 0 or by_targets)
+
+
 def note_lines(notes: dict[str, Any]) -> dict[str, str]:
     """Notes of a run in words, for a page."""
-    used = "yes: the finding alignment learns from the labels read in the training reports"
+    used = "yes: training learned from the labels read in the reports"
     return {
         "checkpoint": f"{notes['checkpoint']}, digest {notes['checkpoint_digest']}, {notes['steps']} steps",
         "vocabulary": f"{notes['vocabulary']}, digest {notes['vocabulary_digest']}",

@@ -1,5 +1,7 @@
 """Screening writes scores and a page from a trained run, or refuses in one clear line before any work."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -91,6 +93,25 @@ def test_notes_travel_with_the_scores_into_the_evaluation(case, screened) -> Non
     judged = evaluate(out / "scores.parquet", store / "text" / "labels.parquet", min_positives=1, resamples=10, run=run)
     assert judged.provenance["prompts_digest"] == notes["prompts_digest"]
     assert judged.provenance["checkpoint_digest"] == notes["checkpoint_digest"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "used"),
+    [
+        ({}, True),
+        ({"alignment_weight": 0.0}, True),  # the targets of mode disease
+        ({"alignment_weight": 0.0, "use_findings": False}, False),
+        ({"alignment_weight": 0.0, "mode": "normal"}, False),
+        ({"contrastive_weight": 0.0}, True),
+    ],
+    ids=str,
+)
+def test_every_use_of_labels_is_told(case, changes, used) -> None:
+    run = load_run(case[1])
+    values = json.loads(json.dumps(run.settings))
+    for name, value in changes.items():
+        (values["pairing"] if name in values["pairing"] else values)[name] = value
+    assert describe_run(replace(run, settings=values))["labels_used"] is used
 
 
 def test_screening_again_gives_the_same_bytes(case, screened, tmp_path: Path) -> None:
