@@ -104,6 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error))
     except OSError as error:
         return _complain(_describe(error))
+    except RuntimeError as error:
+        if "no locator available" not in str(error):
+            raise
+        return _complain("numba may write nowhere what it compiles; set NUMBA_CACHE_DIR to a folder for it")
     except KeyboardInterrupt as error:
         if _speaks():
             print("ctvlp: interrupted; the same command goes on where it stopped", file=sys.stderr)

@@ -60,7 +60,7 @@ class ModelConfig:
         volume_window: Voxels (z, y, x) of 3 x 1 x 1 mm that the volume encoder sees at once.
         volume_patch: Voxels of one of its patches.
         checkpoint_blocks: In training, keep only what enters each block of the image encoder, and compute the rest anew
-            on the way back: less memory, a third more work.
+            on the way back: less memory, one more forward pass.
         compile: In training, let `torch.compile` build the blocks' kernels.
         text_encoder: Local folder or installed package of the text encoder.
         text_pooling: "mean" or "first".

@@ -19,7 +19,7 @@ class Transformer(nn.ModuleList):
         heads: Attention heads of a block.
         mlp_ratio: Hidden over outer width of a block's MLP.
         recompute: In training, keep only what enters each block, and compute the rest anew on the way back: less
-            memory for a third more work (Chen et al. 2016, arXiv 1604.06174).
+            memory for one more forward pass (Chen et al. 2016, arXiv 1604.06174).
         compiled: In training, let `torch.compile` build the blocks' kernels, on first use.
     """
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ctvlp import progress
-from ctvlp.cli import COMMANDS, compose_config, config_dir, main
+from ctvlp import cli, progress
+from ctvlp.cli import COMMANDS, EXIT_INPUT, compose_config, config_dir, main
 from preprocess.errors import InputError
 
 
@@ -122,3 +122,14 @@ def test_help_and_name_check_import_nothing_heavy():
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("ctvlp ")
+
+
+def test_numba_without_a_folder_to_write_to_is_told_what_to_set(monkeypatch, capsys):
+    def refuse(words):
+        raise RuntimeError("cannot cache function '_ones': no locator available for file '/opt/ctvlp/pairing_rows.py'")
+
+    monkeypatch.setattr(cli, "_run", refuse)
+    assert main(["doctor"]) == EXIT_INPUT
+    assert capsys.readouterr().err.strip() == (
+        "ctvlp: numba may write nowhere what it compiles; set NUMBA_CACHE_DIR to a folder for it"
+    )
