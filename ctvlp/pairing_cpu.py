@@ -91,7 +91,7 @@ def targets_cpu(
         _NO_COSINES if peer_cosine is None else np.ascontiguousarray(peer_cosine, dtype=np.float32),
         _NO_PAIRS if exclude is None else np.ascontiguousarray(exclude, dtype=np.bool_),
     )
-    out = np.empty((len(ill), len(ill)), dtype=np.float32)
+    out = torch.empty((len(ill), len(ill))).numpy()  # which begins at a multiple of 64 bytes
     weights = (np.float32(share), np.float32(np.log2(np.e) / temperature))
     plain = plain_rows(samples)
     if mode == "normal":
