@@ -42,16 +42,17 @@ class TargetShares:
     """What the targets of abnormal samples consist of, over the steps of an epoch; does not depend on their number."""
 
     def __init__(self) -> None:
-        self._sums, self._rows, self._alone = torch.zeros(3), 0, 0
+        self._sums = torch.zeros(5, dtype=torch.float64)
+        """Of targets with company: weights on the sample, by reports, by the peer, and their number; number alone."""
 
     def add(self, gathered: Gathered, pairing: PairingSettings) -> None:
-        """Count the samples of a step, those of all ranks."""
+        """Count the samples of a step, those of all ranks; a GPU is not waited for."""
         for samples in gathered.anatomies.values():
-            rows = _row_parts(samples, gathered.peer, pairing)[samples.abnormal].cpu()
-            company = rows[:, 1:].sum(dim=1) > 0
-            self._sums += rows[company].sum(dim=0)
-            self._rows += int(company.sum())
-            self._alone += int((~company).sum())
+            parts = _row_parts(samples, gathered.peer, pairing).double()  # (N, 3)
+            shared = samples.abnormal & (parts[:, 1:].sum(dim=1) > 0)
+            alone = samples.abnormal & ~shared
+            sums = torch.cat([shared.double() @ parts, torch.stack([shared.sum(), alone.sum()])])
+            self._sums = self._sums.to(sums.device) + sums
 
     def figures(self) -> dict[str, float]:
         """Return mean weights, over all anatomies, of targets that do not lie on the sample alone.
@@ -61,10 +62,11 @@ class TargetShares:
             by the peer; these sum to 1. `alone_share`: share of abnormal samples whose target is the sample alone, and
             which the others leave out. What no sample tells is left out.
         """
-        found = {"alone_share": self._alone / (self._alone + self._rows)} if self._alone + self._rows else {}
-        if self._rows:
-            means = (self._sums / self._rows).tolist()
-            found |= dict(zip(("self_share", "findings_share", "peer_share"), means, strict=True))
+        *weights, shared, alone = self._sums.tolist()
+        found = {"alone_share": alone / (alone + shared)} if alone + shared else {}
+        if shared:
+            names = ("self_share", "findings_share", "peer_share")
+            found |= {name: weight / shared for name, weight in zip(names, weights, strict=True)}
         return found
 
 
